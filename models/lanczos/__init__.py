@@ -1,0 +1,1 @@
+"""``enlarger/lanczos``: Pillow's Lanczos resampling, the baseline everyone can compare with."""

@@ -1,0 +1,76 @@
+"""What the endpoints' request schemas share: file fields, output formats, the published image."""
+
+from enum import StrEnum
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Size(NamedTuple):
+    """A picture's size in pixels."""
+
+    width: int
+    height: int
+
+
+class OutputFormat(StrEnum):
+    """How a result is encoded; the value is also the object's suffix."""
+
+    PNG = "png"
+    JPG = "jpg"
+    WEBP = "webp"
+
+    @property
+    def content_type(self) -> str:
+        """The media type that the object is stored with."""
+        return "image/jpeg" if self is OutputFormat.JPG else f"image/{self.value}"
+
+
+class FileField:
+    """Marks a field that names a file: the engine fetches it and the context has its path."""
+
+
+FileUrl = Annotated[str, FileField(), Field(min_length=1)]
+
+
+class UpscaleRequest(BaseModel):
+    """The base of every endpoint's request: frozen, and strict about names.
+
+    A subclass adds the endpoint's published fields under their published names.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    image_url: FileUrl = Field(description="The image to enlarge.")
+
+    def output_size(self, size: Size) -> Size:
+        """Return the size in pixels that the result will have for an input of `size`."""
+        raise NotImplementedError
+
+    def encoding(self) -> OutputFormat:
+        """Return the format that the result is stored in."""
+        raise NotImplementedError
+
+
+class PublishedImage(BaseModel):
+    """An image in a result body, as the published endpoints describe it."""
+
+    url: str
+    content_type: str
+    file_name: str
+    file_size: int
+    width: int
+    height: int
+
+
+def file_fields(schema: type[BaseModel]) -> list[str]:
+    """Name the fields of `schema` that are files to be fetched."""
+    return [
+        name
+        for name, field in schema.model_fields.items()
+        if any(isinstance(mark, FileField) for mark in field.metadata)
+    ]
+
+
+Arguments = dict[str, Any]
+"""An endpoint's arguments as JSON has them: every field of the request but the image itself."""

@@ -1,0 +1,77 @@
+"""The contract between the engine and a model: ``load`` once, ``upscale`` many times."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from models.image import Picture, Pixels
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one request produced.
+
+    Attributes:
+        images: One or several `(H, W, 3)` RGB arrays, uint8 or uint16.
+        seed: The seed that every random draw came from.
+        body: Further fields of the endpoint's published result, ready for JSON.
+        flagged: The safety checker blackened the image, so a constant picture is no fault.
+    """
+
+    images: tuple[Pixels, ...]
+    seed: int
+    body: Mapping[str, Any] = field(default_factory=dict)
+    flagged: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a model may ask of the engine while it works on one job.
+
+    Attributes:
+        seed: Seeds every random draw; see `generator`.
+        progress: Called with (fraction done in [0, 1], stage name), as often as the model likes.
+        check_cancelled: Raises `Cancelled` once nobody wants the job; for between steps and tiles.
+        files: Local paths of the request's fetched files, by field name, without `image_url`.
+        tile_divisor: 1, 2, 4...: how often the engine halved the tiles after an out-of-memory.
+        borrow: Another endpoint's resident upscaler, by endpoint id.
+    """
+
+    seed: int
+    progress: Callable[[float, str], None]
+    check_cancelled: Callable[[], None]
+    borrow: Callable[[str], "Upscaler"]
+    files: Mapping[str, Path] = field(default_factory=dict)
+    tile_divisor: int = 1
+
+    def generator(self) -> "torch.Generator":
+        """Return a CPU generator at the start of the job's own random sequence."""
+        import torch
+
+        return torch.Generator().manual_seed(self.seed)
+
+
+class Upscaler(Protocol):
+    """A loaded model; unchanged by any job, owns no thread and no network."""
+
+    @classmethod
+    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+        """Read the weights strictly and move them to the device.
+
+        Args:
+            weights: The folder that holds the endpoint's files; None where it needs none.
+            device: A torch device name, such as "cpu" or "cuda:0".
+            dtype: A torch dtype name, such as "float32" or "bfloat16".
+
+        Raises:
+            WeightsError: A tensor is missing, unknown or of the wrong shape.
+        """
+        ...
+
+    def upscale(self, picture: Picture, request: Any, context: Context) -> Result:  # noqa: ANN401 - each model has its own request class
+        """Enlarge one picture; the alpha channel is the engine's business, not the model's."""
+        ...

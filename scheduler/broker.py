@@ -1,0 +1,193 @@
+"""The Celery app on Redis: its settings, its queues, the one task, and what is in its lists.
+
+Redis is a hint. A message may be lost, doubled, late or out of order; the ledger decides.
+"""
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import redis
+from celery import Celery
+from kombu.exceptions import OperationalError as BrokerError
+
+from scheduler.errors import BrokerUnavailable, SettingsInvalid
+from scheduler.ledger.jobs import Ticket
+from scheduler.settings import Settings
+
+UPSCALE = "enlarger.upscale"
+SEPARATOR = "|"  # kombu parts queue and priority by it, so no queue's name may contain it
+SENTINEL = "sentinel"
+PUBLISH_AT_ONCE = 500
+NO_REDIS = (
+    "ENLARGER_REDIS_URL is not set; point it at Redis, for instance redis://host:6379/0, "
+    "or use `enlarger run`, which brings its own"
+)
+
+
+def make_app(settings: Settings) -> Celery:
+    """Return the Celery app: JSON only, late acks, no result backend, no prefetching.
+
+    Raises:
+        SettingsInvalid: No Redis is set.
+    """
+    app = Celery("enlarger", broker=redis_url(settings), set_as_current=False)
+    app.conf.update(
+        accept_content=["json"],
+        task_serializer="json",
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_create_missing_queues=True,
+        task_default_queue="enlarger",
+        worker_prefetch_multiplier=1,
+        worker_disable_prefetch=True,
+        worker_send_task_events=False,
+        worker_hijack_root_logger=False,
+        worker_enable_remote_control=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={
+            # Longer than any job: kombu would run it twice. The sweeper is quicker than this
+            # wherever it matters, and the fence discards what comes back late.
+            "visibility_timeout": 2 * settings.job_deadline_s,
+            "unacked_restore_interval": 5,
+            "unacked_restore_throttle": 1,
+            "socket_keepalive": True,
+            "socket_timeout": 30,
+            "health_check_interval": 25,
+            "sep": SEPARATOR,
+            "priority_steps": [0],
+            "global_keyprefix": settings.redis_prefix,
+        },
+    )
+    return app
+
+
+def redis_url(settings: Settings) -> str:
+    """Return the broker's address.
+
+    Raises:
+        SettingsInvalid: None is set.
+    """
+    if settings.redis_url is None:
+        raise SettingsInvalid(NO_REDIS, field="redis_url")
+    return settings.redis_url.get_secret_value()
+
+
+def connect(settings: Settings) -> "redis.Redis[bytes]":
+    """Return a client for everything that is not Celery's: the sentinel, and looking into lists."""
+    return redis.Redis.from_url(
+        redis_url(settings), socket_timeout=10, socket_connect_timeout=10, health_check_interval=25
+    )
+
+
+@contextmanager
+def unavailable_mapped() -> Iterator[None]:
+    """Turn "the server is not there" into `BrokerUnavailable`."""
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError, BrokerError) as exc:
+        raise BrokerUnavailable(f"redis_url: Redis does not answer: {exc}") from exc
+
+
+def queue_name(pipeline: str) -> str:
+    """Return the queue that a pipeline's bundles go through."""
+    return pipeline.replace("/", ".")
+
+
+def publish(app: Celery, pipeline: str, bundles: Iterable[Sequence[Ticket]]) -> None:
+    """Put one message a bundle on the pipeline's queue, many in a round trip.
+
+    Raises:
+        BrokerUnavailable: Some messages may be in, some not; the sweeper finds out which.
+    """
+    queue = queue_name(pipeline)
+    with (
+        unavailable_mapped(),
+        app.producer_pool.acquire(block=True) as producer,
+        producer.batch(max_size=PUBLISH_AT_ONCE),
+    ):
+        for bundle in bundles:
+            _publish_one(app, producer, queue, bundle)
+
+
+def _publish_one(app: Celery, producer: Any, queue: str, bundle: Sequence[Ticket]) -> None:  # noqa: ANN401 - kombu is untyped
+    """Build the message without `apply_async`'s bookkeeping, which costs five times as much."""
+    wire = [(str(ticket.job_id), ticket.epoch) for ticket in bundle]
+    message = app.amqp.as_task_v2(
+        str(uuid4()), UPSCALE, args=(wire,), argsrepr="", kwargsrepr="", ignore_result=True
+    )
+    producer.publish(
+        message.body,
+        routing_key=queue,
+        exchange="",
+        declare=[app.amqp.queues[queue]],
+        serializer="json",
+        headers=message.headers,
+        retry=False,
+        **message.properties,
+    )
+
+
+def tickets_of(wire: Sequence[Sequence[Any]]) -> list[Ticket]:
+    """Read a message's only argument back."""
+    return [Ticket(UUID(job_id), int(epoch)) for job_id, epoch in wire]
+
+
+class Presence(NamedTuple):
+    """Which tickets Redis still knows of.
+
+    Attributes:
+        listed: In the pipeline's list, waiting for a worker.
+        unacked: In some worker's hands, with the moment that it took the message.
+    """
+
+    listed: set[Ticket]
+    unacked: dict[Ticket, datetime]
+
+
+def presence(client: "redis.Redis[bytes]", settings: Settings, pipeline: str) -> Presence:
+    """Look into the pipeline's list and into Celery's unacked set.
+
+    The list is read first: a message that moves on meanwhile is then seen in the second place.
+    One that is in neither was lost, or is between the two for the blink that a worker takes to
+    note it; so believe only two looks.
+    """
+    prefix = settings.redis_prefix
+    queue = queue_name(pipeline)
+    with unavailable_mapped():
+        listed = client.lrange(prefix + queue, 0, -1)
+        taken = client.zrange(prefix + "unacked_index", 0, -1, withscores=True)
+        since = {tag: datetime.fromtimestamp(score, UTC) for tag, score in taken}
+        unacked = client.hmget(prefix + "unacked", list(since)) if since else []
+    return Presence(
+        listed={ticket for raw in listed for ticket in _tickets(json.loads(raw))},
+        unacked={
+            ticket: taken_at
+            for raw, taken_at in zip(unacked, since.values(), strict=True)
+            if raw is not None
+            for ticket in _unacked(json.loads(raw), queue)
+        },
+    )
+
+
+def _unacked(entry: Sequence[Any], queue: str) -> list[Ticket]:
+    message, _exchange, routing_key = entry
+    return _tickets(message) if routing_key == queue else []
+
+
+def _tickets(message: dict[str, Any]) -> list[Ticket]:
+    """Decode a kombu message: base64 around JSON `[args, kwargs, embed]`."""
+    args, _kwargs, _embed = json.loads(base64.b64decode(message["body"]))
+    return tickets_of(args[0])
+
+
+def flushed(client: "redis.Redis[bytes]", settings: Settings) -> bool:
+    """Say whether Redis forgot everything since the last call, and set the sentinel again."""
+    with unavailable_mapped():
+        return bool(client.set(settings.redis_prefix + SENTINEL, "1", nx=True))

@@ -1,0 +1,1 @@
+"""The command ``enlarger``; every command imports what it needs when it runs."""

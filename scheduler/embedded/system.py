@@ -1,0 +1,200 @@
+"""The whole system on one machine: servers, scheduler and worker, living in ENLARGER_HOME.
+
+Whoever holds the home starts and stops everything; a second run joins it. What runs is the code
+that production runs: only the addresses of PostgreSQL and Redis are found, not configured.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import structlog
+from alembic.util import CommandError
+from pydantic import SecretStr
+from redis import Redis, RedisError
+
+from scheduler.children import Child, Supervisor
+from scheduler.embedded import redis
+from scheduler.embedded.home import Addresses, Home
+from scheduler.embedded.postgres import Postgres
+from scheduler.errors import HomeHeld, HomeUnusable
+from scheduler.ledger.session import upgrade
+from scheduler.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+COMMANDS = ("scheduler", "worker")
+"""The commands of ours that make a whole system; without them it is only the two servers."""
+
+JOIN_WAIT_S = 60.0
+JOIN_POLL_S = 0.2
+STOP_MARGIN_S = 10.0
+PACKAGES = Path(__file__).parents[2]
+
+
+@contextmanager
+def start(settings: Settings, *, children: Sequence[str] = COMMANDS) -> Iterator[Settings]:
+    """Bring the system up, or join the one that is; yield settings with its addresses.
+
+    Whoever brought it up takes it down again on leaving. When a child dies too often, the main
+    thread is interrupted as by Ctrl-C, and leaving raises what happened. To be entered in the
+    main thread.
+
+    Args:
+        settings: Of these, `home` says where; all that were set reach the children.
+        children: Commands of `enlarger` to keep running: all, or none for the servers alone.
+
+    Raises:
+        HomeHeld: Another process holds the home, and can't be joined.
+        HomeUnusable: The home is no place for this version.
+        ServerMissing: PostgreSQL or Redis is not installed.
+        ChildGaveUp: A child died too often.
+    """
+    home = Home.at(settings.home)
+    deadline = time.monotonic() + JOIN_WAIT_S
+    while True:
+        lock = home.take()
+        if lock is not None:
+            with lock, _running(home, settings, children) as running:
+                yield running
+            return
+        joined = _join(home, settings, children)
+        if joined is not None:
+            yield joined
+            return
+        if time.monotonic() > deadline:
+            raise _held(home, "its servers don't answer")
+        time.sleep(JOIN_POLL_S)
+
+
+@contextmanager
+def _running(home: Home, settings: Settings, children: Sequence[str]) -> Iterator[Settings]:
+    """Run the system while this process holds the home."""
+    interrupting = threading.Event()
+
+    def interrupt() -> None:
+        if interrupting.is_set():
+            os.kill(os.getpid(), signal.SIGINT)
+
+    postgres = Postgres(folder=home.folder / "postgres", log=home.logs / "postgres.log")
+    queue = redis.fresh(home.folder / "redis", home.logs / "redis.log")
+    with Supervisor(on_failure=interrupt) as supervisor:
+        _start_servers(supervisor, postgres, queue)
+        running = _with_addresses(settings, home, postgres.url(), queue.url)
+        _upgrade(running, home)
+        for command in children:
+            supervisor.start(_command(command, running, home))
+        home.publish(
+            Addresses(
+                pid=os.getpid(),
+                children=list(children),
+                database_url=postgres.url(),
+                redis_url=queue.url,
+            )
+        )
+        interrupting.set()
+        try:
+            supervisor.check()
+            yield running
+        finally:
+            interrupting.clear()
+            home.withdraw()
+            supervisor.check()  # the reason behind whatever else went wrong
+    postgres.remove_socket_folder()
+
+
+def _start_servers(supervisor: Supervisor, postgres: Postgres, queue: redis.Redis) -> None:
+    queue.prepare()
+    supervised = queue.child()  # before all that takes time: Redis may be missing
+    postgres.prepare()
+    supervisor.start(postgres.child())
+    postgres.create_database()
+    supervisor.start(supervised)
+
+
+def _upgrade(running: Settings, home: Home) -> None:
+    try:
+        upgrade(running)
+    except CommandError as exc:
+        raise HomeUnusable(
+            f"home: {home.folder} was used by a newer version of Enlarger ({exc}); install that"
+            " version, or set another ENLARGER_HOME",
+            field="home",
+        ) from exc
+
+
+def _with_addresses(settings: Settings, home: Home, database_url: str, redis_url: str) -> Settings:
+    return settings.model_copy(
+        update={
+            "home": home.folder,
+            "database_url": SecretStr(database_url),
+            "redis_url": SecretStr(redis_url),
+        }
+    )
+
+
+def _command(name: str, running: Settings, home: Home) -> Child:
+    """Return one of our commands as a child."""
+    return Child(
+        name=name,
+        # -P: what lies in the user's working directory must not be imported.
+        command=(sys.executable, "-P", "-m", "scheduler.cli", name),
+        env=_environment(running),
+        log=home.logs / f"{name}.log",
+        grace_s=running.grace_s + STOP_MARGIN_S,
+    )
+
+
+def _environment(running: Settings) -> dict[str, str]:
+    """Return our environment with all settings that were set, wherever they came from."""
+    environment = dict(os.environ)
+    known = os.environ.get("PYTHONPATH")
+    environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGES), *([known] if known else [])])
+    for name in running.model_fields_set:
+        value = getattr(running, name)
+        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
+        key = f"{running.model_config['env_prefix']}{name}".upper()
+        if value is None:
+            environment.pop(key, None)
+        else:
+            environment[key] = str(secret)
+    return environment
+
+
+def _join(home: Home, settings: Settings, children: Sequence[str]) -> Settings | None:
+    """Return settings for the system that another process runs; None while it isn't up.
+
+    Raises:
+        HomeHeld: It is up, and runs less than is wanted.
+    """
+    addresses = home.published()
+    if addresses is None or not _answers(addresses):
+        return None
+    missing = set(children) - set(addresses.children)
+    if missing:
+        raise _held(home, f"it runs no {' and no '.join(sorted(missing))}")
+    log.info("system.joined", home=str(home.folder), pid=addresses.pid)
+    return _with_addresses(settings, home, addresses.database_url, addresses.redis_url)
+
+
+def _answers(addresses: Addresses) -> bool:
+    try:
+        psycopg.connect(addresses.database_url, connect_timeout=5).close()
+        with Redis.from_url(addresses.redis_url, socket_timeout=5) as client:
+            return bool(client.ping())
+    except (psycopg.OperationalError, RedisError):
+        return False
+
+
+def _held(home: Home, reason: str) -> HomeHeld:
+    return HomeHeld(
+        f"home: {home.folder} is held by {home.holder() or 'another process'}, and can't be"
+        f" joined: {reason}; stop it, or set another ENLARGER_HOME",
+        field="home",
+    )

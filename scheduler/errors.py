@@ -1,0 +1,108 @@
+"""The scheduler's errors, by the three kinds of `models.errors`.
+
+EnlargerError
+├── RequestError
+│   ├── AddressInvalid        no s3:// or file:// address, or one that leaves its folder
+│   ├── ObjectMissing         nothing is stored there
+│   ├── ObjectTooLarge        more bytes than the limit
+│   ├── ObjectChanged         other bytes than those that were asked for
+│   ├── ObjectExists          a write that asked for "only if absent" found something
+│   ├── AccessDenied          the credentials may not do this
+│   ├── StorageRefused        the store answers, and won't: archived, not implemented, a bad key
+│   ├── DestinationUnwritable
+│   ├── SourceUnreadable      a file that is no manifest, a folder without images
+│   ├── RowInvalid            one row of a manifest
+│   ├── BatchUnknown
+│   ├── SettingsInvalid
+│   ├── HomeUnusable          an embedded system can't live in ENLARGER_HOME as it is
+│   ├── HomeHeld              another process holds ENLARGER_HOME, and can't be joined
+│   └── ServerMissing         no Redis (or PostgreSQL) to embed; says what to install
+└── WorldError
+    ├── StorageUnavailable    the store answers 5xx, hangs, or is not there
+    ├── LedgerUnavailable
+    ├── BrokerUnavailable
+    └── ChildGaveUp           a child process died too often, or was not ready in time
+"""
+
+from pathlib import Path
+
+from models.errors import RequestError, WorldError
+
+
+class AddressInvalid(RequestError):
+    """An address that names no place we read or write."""
+
+
+class ObjectMissing(RequestError):
+    """Nothing is stored under this address."""
+
+
+class ObjectTooLarge(RequestError):
+    """The object has more bytes than the limit allows."""
+
+
+class ObjectChanged(RequestError):
+    """The object is no longer the one whose ETag or version was asked for."""
+
+
+class ObjectExists(RequestError):
+    """A write that must not replace anything found something there."""
+
+
+class AccessDenied(RequestError):
+    """The credentials may not do this."""
+
+
+class StorageRefused(RequestError):
+    """The store understood the call and will not do it, however often it is asked."""
+
+
+class DestinationUnwritable(RequestError):
+    """Results could not be stored at the destination."""
+
+
+class SourceUnreadable(RequestError):
+    """The source is no folder, image, prefix or manifest that we read."""
+
+
+class RowInvalid(RequestError):
+    """One row of a manifest can't become a job."""
+
+
+class BatchUnknown(RequestError):
+    """No batch has this id."""
+
+
+class SettingsInvalid(RequestError):
+    """A setting is missing or out of its range."""
+
+
+class HomeUnusable(RequestError):
+    """An embedded system can't live in ENLARGER_HOME as it is."""
+
+
+class HomeHeld(RequestError):
+    """Another process holds ENLARGER_HOME, and can't be joined."""
+
+
+class ServerMissing(RequestError):
+    """A server that an embedded system needs is not installed."""
+
+
+class StorageUnavailable(WorldError):
+    """The object store is unwell: 5xx, a timeout, or nobody answers."""
+
+
+class LedgerUnavailable(WorldError):
+    """PostgreSQL does not answer."""
+
+
+class BrokerUnavailable(WorldError):
+    """Redis does not answer."""
+
+
+class ChildGaveUp(WorldError):
+    """A child process died too often to be started again, or was not ready in time."""
+
+    def __init__(self, name: str, *, reason: str, log: Path, tail: str) -> None:
+        super().__init__(f"{name}: {reason}; its log {log} ends:\n{tail}")

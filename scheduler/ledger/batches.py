@@ -1,0 +1,314 @@
+"""The transitions of batches, and their progress in constant time.
+
+Like `jobs`, nothing here commits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text, update
+from sqlalchemy.orm import Session
+
+from scheduler.errors import BatchUnknown
+from scheduler.ledger import jobs
+from scheduler.ledger.tables import Batch, BatchState, JobState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """A batch's exact counters at one moment.
+
+    `total` counts every row that was read so far, the rejected ones included; `skipped` counts what
+    a listing left out (folder markers, other file types) and is no part of `total`.
+    """
+
+    id: UUID
+    state: BatchState
+    source: str
+    destination: str
+    endpoint: str
+    reason: str | None
+    created_at: datetime
+    read_at: datetime | None
+    ended_at: datetime | None
+    reported_at: datetime | None
+    total: int
+    succeeded: int
+    failed: int
+    cancelled: int
+    rejected: int
+    skipped: int
+    bytes_out: int
+    device_s: float
+
+    @property
+    def ended(self) -> int:
+        """How many rows have their outcome."""
+        return self.succeeded + self.failed + self.cancelled + self.rejected
+
+
+_SUBMIT = text("""
+insert into batches (id, owner, state, priority, source, source_version, destination, endpoint,
+    arguments, options, fingerprint)
+values (:id, :owner, 'reading', :priority, :source, :source_version, :destination, :endpoint,
+    cast(:arguments as jsonb), cast(:options as jsonb), :fingerprint)
+on conflict (fingerprint) do nothing
+returning id
+""")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """What `submit` writes; `arguments` and `options` are JSON texts."""
+
+    id: UUID
+    owner: str
+    priority: int
+    source: str
+    source_version: str
+    destination: str
+    endpoint: str
+    arguments: str
+    options: str
+    fingerprint: str
+
+
+def submit(session: Session, submission: Submission, *, again: bool) -> tuple[UUID, bool]:
+    """Insert a batch in state `reading`, unless the same submission is there already.
+
+    Returns:
+        The batch's id, and whether it is new.
+    """
+    if again:
+        session.execute(
+            update(Batch)
+            .where(Batch.fingerprint == submission.fingerprint)
+            .values(fingerprint=None)
+        )
+    made = session.scalar(_SUBMIT, vars(submission))
+    if made is not None:
+        tell(session, "batch.submitted", submission.id)
+        wake(session)
+        return submission.id, True
+    found = session.scalars(
+        select(Batch.id).where(Batch.fingerprint == submission.fingerprint)
+    ).one()
+    return found, False
+
+
+def tell(session: Session, event: str, batch_id: UUID) -> None:
+    """Write one event about a batch."""
+    session.execute(
+        text("insert into events (type, batch_id) values (:type, :batch_id)"),
+        {"type": event, "batch_id": batch_id},
+    )
+
+
+CHANNEL = "enlarger"
+
+
+def wake(session: Session) -> None:
+    """Tell the schedulers at commit that there is something new; a hint, they also poll."""
+    session.execute(text(f"notify {CHANNEL}"))
+
+
+def get(session: Session, batch_id: UUID) -> Batch:
+    """Return a batch's row.
+
+    Raises:
+        BatchUnknown: There is none.
+    """
+    found = session.get(Batch, batch_id)
+    if found is None:
+        raise unknown(str(batch_id))
+    return found
+
+
+def unknown(batch: str) -> BatchUnknown:
+    """Return the error for an id that names no batch."""
+    return BatchUnknown(
+        f"batch: {batch!r} is unknown; `enlarger status` lists the batches", field="batch"
+    )
+
+
+_COUNTERS = (
+    "total",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "rejected",
+    "skipped",
+    "bytes_out",
+    "device_s",
+)
+_PROGRESS = f"""
+select b.id, b.state, b.source, b.destination, b.endpoint, b.reason, b.created_at, b.read_at,
+    b.ended_at, b.reported_at, {", ".join(f"b.{c} + d.{c} as {c}" for c in _COUNTERS)}
+from batches b cross join lateral (
+    select {", ".join(f"coalesce(sum({c}), 0) as {c}" for c in _COUNTERS)}
+    from batch_deltas where batch_id = b.id
+) d
+"""  # noqa: S608 - made of constants
+_ONE = text(_PROGRESS + "where b.id = :id")
+_LATEST = text(_PROGRESS + "order by b.id desc limit :limit")
+
+
+def progress(session: Session, batch_id: UUID) -> Progress:
+    """Return a batch's counters; its cost does not grow with the batch.
+
+    Raises:
+        BatchUnknown: There is none.
+    """
+    row = session.execute(_ONE, {"id": batch_id}).one_or_none()
+    if row is None:
+        raise unknown(str(batch_id))
+    return _progress(row._mapping)
+
+
+def latest(session: Session, *, limit: int) -> list[Progress]:
+    """Return the newest batches, newest first."""
+    return [_progress(row._mapping) for row in session.execute(_LATEST, {"limit": limit})]
+
+
+def _progress(row: Any) -> Progress:  # noqa: ANN401 - a SQLAlchemy row mapping
+    counted = {name: int(row[name]) for name in _COUNTERS if name != "device_s"}
+    rest = {name: value for name, value in row.items() if name not in counted}
+    return Progress(**{**rest, **counted, "state": BatchState(row["state"])})
+
+
+_FOLD = text(f"""
+with gone as (
+    delete from batch_deltas where id in (
+        select id from batch_deltas order by id limit 20000 for update skip locked
+    ) returning *
+), sums as (
+    select batch_id, {", ".join(f"sum({c}) as {c}" for c in _COUNTERS)} from gone group by batch_id
+)
+update batches set {", ".join(f"{c} = batches.{c} + sums.{c}" for c in _COUNTERS)}
+from sums where batches.id = sums.batch_id
+""")  # noqa: S608 - made of constants
+
+
+def fold(session: Session) -> None:
+    """Move the deltas into the batches' own counters."""
+    session.execute(_FOLD)
+
+
+_END = text("""
+with done as (
+    update batches set ended_at = clock_timestamp(),
+        state = case state when 'open' then 'finished' else state end
+    where ended_at is null and state in ('open', 'cancelled', 'unreadable')
+        and succeeded + failed + cancelled + rejected = total
+        and not exists (select 1 from batch_deltas where batch_deltas.batch_id = batches.id)
+    returning id, state
+), told as (
+    insert into events (type, batch_id)
+    select 'batch.ended', id from done
+)
+select id from done
+""")
+
+
+def end_complete(session: Session) -> list[UUID]:
+    """End the batches whose jobs all have their outcome, each exactly once."""
+    return list(session.scalars(_END))
+
+
+def active(session: Session) -> list[Batch]:
+    """Return the batches that have not ended, oldest first."""
+    return list(session.scalars(select(Batch).where(Batch.ended_at.is_(None)).order_by(Batch.id)))
+
+
+def unreported(session: Session) -> list[UUID]:
+    """Name the ended batches that have no report yet, oldest first."""
+    return list(
+        session.scalars(
+            select(Batch.id)
+            .where(Batch.ended_at.is_not(None), Batch.reported_at.is_(None))
+            .order_by(Batch.id)
+        )
+    )
+
+
+def reported(session: Session, batch_id: UUID) -> None:
+    """Note that a batch's report is stored."""
+    session.execute(
+        text(
+            "update batches set reported_at = clock_timestamp()"
+            " where id = :id and ended_at is not null"
+        ),
+        {"id": batch_id},
+    )
+    tell(session, "batch.reported", batch_id)
+
+
+def unreportable(session: Session, batch_id: UUID, reason: str) -> None:
+    """Note that a batch's report can't be stored, and why; `enlarger results` still has it all."""
+    session.execute(
+        text("update batches set reported_at = clock_timestamp(), reason = :reason where id = :id"),
+        {"id": batch_id, "reason": reason},
+    )
+
+
+def cancel(session: Session, batch_id: UUID) -> bool:
+    """Let nothing of a batch start any more; the scheduler ends what waits, workers what runs.
+
+    Returns:
+        Whether there was anything left to cancel.
+
+    Raises:
+        BatchUnknown: There is none.
+    """
+    get(session, batch_id)
+    changed = session.scalar(
+        text(
+            "update batches set state = 'cancelled' where id = :id and ended_at is null"
+            " and state <> 'cancelled' returning id"
+        ),
+        {"id": batch_id},
+    )
+    if changed is not None:
+        tell(session, "batch.cancelled", batch_id)
+        wake(session)
+    return changed is not None
+
+
+def cancel_unstarted(session: Session, batch_id: UUID, *, limit: int) -> int:
+    """End up to `limit` of a cancelled batch's jobs that no worker holds; count them."""
+    tickets = jobs.unstarted(session, batch_id, limit=limit)
+    endings = [jobs.Ending(ticket=ticket, state=JobState.CANCELLED) for ticket in tickets]
+    if not endings:
+        return 0
+    return len(jobs.finish(session, endings, from_states=(JobState.WAITING, JobState.QUEUED)))
+
+
+_REOPEN = text("""
+update batches set ended_at = null, reported_at = null, reason = null,
+    state = case when read_at is null then 'reading' else 'open' end
+where id = :id and (ended_at is not null or state in ('cancelled', 'unreadable'))
+returning id
+""")
+
+
+def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
+    """Give a batch's jobs that ended in `states` a fresh budget, and reopen the batch.
+
+    A batch that stopped before the end of its source is read on from there.
+
+    Returns:
+        How many jobs wait again.
+
+    Raises:
+        BatchUnknown: There is none.
+    """
+    batch = get(session, batch_id)
+    count = jobs.retry(session, batch_id, states)
+    if count or batch.read_at is None:
+        session.execute(_REOPEN, {"id": batch_id})
+        tell(session, "batch.retried", batch_id)
+        wake(session)
+    return count

@@ -1,0 +1,133 @@
+"""Workers as rows: who is there, on which device, with what resident, and under which lease."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from scheduler.ledger.tables import Worker
+
+
+@dataclass(frozen=True, kw_only=True)
+class Self:
+    """How a worker describes itself.
+
+    Attributes:
+        id: Drawn anew by each process.
+        name: `host:pid`, for people.
+        device: A torch device name and what it is, such as `cuda:0 NVIDIA H200`.
+        memory_bytes: The budget for resident pipelines.
+        version: Enlarger's own.
+        ready: Endpoint ids it can serve.
+        not_ready: Endpoint ids it can't, each with the reason.
+        resident: Pipelines on the device, each with the bytes it takes.
+    """
+
+    id: UUID
+    name: str
+    device: str
+    memory_bytes: int
+    version: str
+    ready: tuple[str, ...] = ()
+    not_ready: dict[str, str] = field(default_factory=dict)
+    resident: dict[str, int] = field(default_factory=dict)
+
+
+_REGISTER = text("""
+with self as (
+    insert into workers (id, name, device, memory_bytes, version, ready, not_ready, resident)
+    values (:id, :name, :device, :memory_bytes, :version, cast(:ready as jsonb),
+        cast(:not_ready as jsonb), cast(:resident as jsonb))
+    on conflict (id) do update set last_seen = clock_timestamp(), stopped_at = null,
+        ready = excluded.ready, not_ready = excluded.not_ready, resident = excluded.resident
+)
+insert into leases (worker_id, expires_at)
+values (:id, clock_timestamp() + make_interval(secs => :lease_s))
+on conflict (worker_id) do update set expires_at = excluded.expires_at
+""")
+
+
+def renew(session: Session, worker: Self, *, lease_s: float) -> None:
+    """Write the worker's row and push its lease `lease_s` seconds ahead; also registers it."""
+    session.execute(
+        _REGISTER,
+        {
+            "id": worker.id,
+            "name": worker.name,
+            "device": worker.device,
+            "memory_bytes": worker.memory_bytes,
+            "version": worker.version,
+            "ready": json.dumps(dict.fromkeys(worker.ready, True)),
+            "not_ready": json.dumps(worker.not_ready),
+            "resident": json.dumps(worker.resident),
+            "lease_s": lease_s,
+        },
+    )
+
+
+_STOP = text("""
+with gone as (delete from leases where worker_id = :id)
+update workers set stopped_at = clock_timestamp() where id = :id
+""")
+
+
+def sign_off(session: Session, worker_id: UUID) -> None:
+    """End a worker's lease now; whatever it still held lapses at the next sweep."""
+    session.execute(_STOP, {"id": worker_id})
+
+
+_BURY = text("""
+with dead as (delete from leases where expires_at < :now returning worker_id)
+update workers set stopped_at = :now from dead where workers.id = dead.worker_id
+""")
+
+
+def bury(session: Session, *, now: datetime) -> None:
+    """Mark the workers whose lease lapsed as stopped."""
+    session.execute(_BURY, {"now": now})
+
+
+def last_death(session: Session) -> datetime | None:
+    """Return when a worker last stopped: messages that were in its hands are nobody's now."""
+    found: datetime | None = session.scalar(
+        text("select max(stopped_at) from workers where stopped_at > now() - interval '1 day'")
+    )
+    return found
+
+
+def alive(session: Session) -> list[Worker]:
+    """Return the workers that have not stopped, by name."""
+    return list(
+        session.scalars(select(Worker).where(Worker.stopped_at.is_(None)).order_by(Worker.name))
+    )
+
+
+def describe(worker: Worker) -> dict[str, Any]:
+    """Return a worker as JSON has it."""
+    return {
+        "id": str(worker.id),
+        "name": worker.name,
+        "device": worker.device,
+        "memory_bytes": worker.memory_bytes,
+        "version": worker.version,
+        "ready": sorted(worker.ready),
+        "not_ready": worker.not_ready,
+        "resident": worker.resident,
+        "started_at": worker.started_at.isoformat(),
+        "last_seen": worker.last_seen.isoformat(),
+    }
+
+
+_READY = text("""
+select endpoint, count(*) as workers from workers, jsonb_object_keys(ready) as endpoint
+where stopped_at is null group by endpoint
+""")
+
+
+def ready_counts(session: Session) -> dict[str, int]:
+    """Return how many living workers can serve each endpoint."""
+    return {row.endpoint: row.workers for row in session.execute(_READY)}

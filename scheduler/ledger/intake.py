@@ -1,0 +1,216 @@
+"""How rows become jobs: COPY, a chunk a transaction, the reader's cursor committed with it."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import psycopg
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from scheduler.ledger.tables import JobState
+
+_COLUMNS = (
+    "id",
+    "batch_id",
+    "line",
+    "state",
+    "pipeline",
+    "endpoint",
+    "source",
+    "source_version",
+    "destination",
+    "destination_key",
+    "custom_id",
+    "arguments",
+    "passthrough",
+    "seed",
+    "error",
+)
+_COPY = f"copy {{}} ({', '.join(_COLUMNS)}, ended_at) from stdin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A row on its way in; `arguments`, `passthrough` and `error` are JSON texts.
+
+    `error` is set for a row that is rejected: it is counted and reported, and never runs.
+    """
+
+    id: UUID
+    line: int
+    pipeline: str
+    endpoint: str
+    source: str | None
+    source_version: str | None
+    destination: str | None
+    custom_id: str | None
+    arguments: str
+    passthrough: str | None
+    seed: int | None
+    error: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chunk:
+    """Consecutive rows of a source: the cursor they were read from, and the one after them."""
+
+    rows: Sequence[NewJob]
+    skipped: int
+    before: dict[str, Any] | None
+    cursor: dict[str, Any] | None
+    last: bool
+
+
+def destination_key(destination: str) -> UUID:
+    """Return 128 bits that stand for a destination in the unique index."""
+    return UUID(bytes=hashlib.sha256(destination.encode()).digest()[:16])
+
+
+def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
+    """Add a chunk's rows to a batch and move its cursor, in the caller's transaction.
+
+    A row whose destination an earlier row of the batch has taken is rejected.
+
+    Returns:
+        False where the batch is no longer being read from there (it was cancelled, or another
+        scheduler read on): nothing was added.
+    """
+    row = session.execute(
+        text("select state, cursor from batches where id = :id for update"), {"id": batch_id}
+    ).one()
+    if row.state != "reading" or row.cursor != chunk.before:
+        return False
+    _copy_or_stage(session, batch_id, chunk.rows)
+    _count(session, batch_id, chunk)
+    session.execute(
+        text(
+            "update batches set cursor = cast(:cursor as jsonb),"
+            " state = case when :last then 'open' else state end,"
+            " read_at = case when :last then clock_timestamp() end where id = :id"
+        ),
+        {"id": batch_id, "cursor": json.dumps(chunk.cursor), "last": chunk.last},
+    )
+    return True
+
+
+def _copy_or_stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> None:
+    """COPY straight into the table; only a chunk with a conflict takes the detour."""
+    if not rows:
+        return
+    try:
+        with session.begin_nested(), _cursor(session) as cursor:
+            _copy(cursor, "jobs", batch_id, rows)
+    except psycopg.errors.UniqueViolation:
+        _stage(session, batch_id, rows)
+
+
+@contextmanager
+def _cursor(session: Session) -> Iterator[psycopg.Cursor[Any]]:
+    """Open psycopg's own cursor on the session's connection: SQLAlchemy has no COPY."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)
+    with connection.cursor() as cursor:
+        yield cursor
+
+
+def _copy(cursor: psycopg.Cursor[Any], table: str, batch_id: UUID, rows: Sequence[NewJob]) -> None:
+    with cursor.copy(_COPY.format(table)) as copy:
+        for row in rows:
+            copy.write_row(_values(batch_id, row))
+
+
+def _values(batch_id: UUID, row: NewJob) -> tuple[Any, ...]:
+    rejected = row.error is not None
+    taken = None if rejected or row.destination is None else destination_key(row.destination)
+    return (
+        row.id,
+        batch_id,
+        row.line,
+        str(JobState.REJECTED if rejected else JobState.WAITING),
+        row.pipeline,
+        row.endpoint,
+        row.source,
+        row.source_version,
+        row.destination,
+        taken,
+        row.custom_id,
+        row.arguments,
+        row.passthrough,
+        row.seed,
+        row.error,
+        "now" if rejected else None,
+    )
+
+
+_UNSTAGE = text(f"""
+with added as (
+    insert into jobs ({", ".join(_COLUMNS)}, ended_at)
+    select {", ".join(_COLUMNS)}, ended_at from staged order by line
+    on conflict (batch_id, destination_key) do nothing
+    returning id
+)
+insert into jobs ({", ".join(_COLUMNS)}, ended_at)
+select id, batch_id, line, 'rejected', pipeline, endpoint, source, source_version, destination,
+    null, custom_id, arguments, passthrough, seed,
+    jsonb_build_object('code', 'row_invalid', 'kind', 'request', 'field', 'destination',
+        'message', 'line ' || line || ': destination: ' || destination
+            || ' is already written by an earlier row; give one of them a "destination"'),
+    clock_timestamp()
+from staged where id not in (select id from added)
+""")  # noqa: S608 - made of constants
+
+
+def _stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> None:
+    session.execute(
+        text("create temporary table staged (like jobs including defaults) on commit drop")
+    )
+    with _cursor(session) as cursor:
+        _copy(cursor, "staged", batch_id, rows)
+    session.execute(_UNSTAGE)
+
+
+_COUNT = text("""
+with born as (
+    select count(*) filter (where state = 'rejected') as rejected, count(*) as total
+    from jobs where batch_id = :batch_id and line between :first and :last
+), told as (
+    insert into events (type, batch_id, job_id)
+    select 'job.rejected', batch_id, id from jobs
+    where batch_id = :batch_id and line between :first and :last and state = 'rejected'
+)
+insert into batch_deltas (batch_id, total, rejected, skipped)
+select :batch_id, total, rejected, :skipped from born
+""")
+
+
+def _count(session: Session, batch_id: UUID, chunk: Chunk) -> None:
+    lines = [row.line for row in chunk.rows] or [0]
+    session.execute(
+        _COUNT,
+        {
+            "batch_id": batch_id,
+            "first": min(lines),
+            "last": max(lines),
+            "skipped": chunk.skipped,
+        },
+    )
+
+
+def unreadable(session: Session, batch_id: UUID, reason: str) -> None:
+    """Stop reading a batch for good; what was read before still runs."""
+    session.execute(
+        text(
+            "update batches set state = 'unreadable', reason = :reason"
+            " where id = :id and state = 'reading'"
+        ),
+        {"id": batch_id, "reason": reason},
+    )
+    session.execute(
+        text("insert into events (type, batch_id) values ('batch.unreadable', :id)"),
+        {"id": batch_id},
+    )

@@ -1,0 +1,395 @@
+"""The transitions of jobs that exist. `ingest` makes them; nothing else writes to their table.
+
+Each function is one transition or one question. None commits: the caller's transaction decides,
+so that two transitions can be made atomic. The guards are in the WHERE clauses: of two that act on
+the same job, only one can see a changed row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from scheduler.ledger.tables import JobState
+
+
+class Ticket(NamedTuple):
+    """What a message says of a job: its id, and the epoch that its holder must match."""
+
+    job_id: UUID
+    epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """A job that this worker now holds; everything that doing it takes."""
+
+    id: UUID
+    epoch: int
+    batch_id: UUID
+    line: int
+    endpoint: str
+    pipeline: str
+    source: str
+    source_version: str | None
+    destination: str
+    arguments: dict[str, Any]
+    seed: int | None
+    failures: int
+    alone: bool
+    options: dict[str, Any]
+
+    @property
+    def ticket(self) -> Ticket:
+        """What completing or releasing this job must match."""
+        return Ticket(self.id, self.epoch)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ending:
+    """How a job ended; `outcome` and `error` are JSON texts.
+
+    `outcome` holds `objects` (one entry per stored file) and `body` (the endpoint's result);
+    `error` holds `code`, `kind`, `message` and, where known, `field`.
+    """
+
+    ticket: Ticket
+    state: JobState
+    outcome: str | None = None
+    error: str | None = None
+    bytes_out: int = 0
+    device_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Release:
+    """A job given back unfinished: when it may run again, and whether that counts as a failure."""
+
+    ticket: Ticket
+    wait_s: float = 0.0
+    failed: bool = False
+    error: str | None = None
+
+
+_CLAIM = text("""
+with asked as (
+    select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[])) as t(id, epoch)
+), free as (
+    select jobs.id from jobs join asked on jobs.id = asked.id and jobs.epoch = asked.epoch
+    where jobs.state = 'queued'
+    for update of jobs skip locked
+)
+update jobs set state = 'running', epoch = jobs.epoch + 1, worker_id = :worker_id,
+    started_at = clock_timestamp(),
+    deadline = clock_timestamp() + make_interval(secs => :deadline_s)
+from free, batches
+where jobs.id = free.id and batches.id = jobs.batch_id and batches.state <> 'cancelled'
+returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pipeline, jobs.source,
+    jobs.source_version, jobs.destination, jobs.arguments, jobs.seed, jobs.failures, jobs.alone,
+    batches.options
+""")
+
+
+def claim(
+    session: Session, tickets: Sequence[Ticket], *, worker_id: UUID, deadline_s: float
+) -> list[Claimed]:
+    """Move `queued -> running` and return the jobs that were won.
+
+    A ticket whose job was claimed, cancelled or republished under another epoch wins nothing.
+    """
+    won = session.execute(
+        _CLAIM,
+        {
+            "ids": [ticket.job_id for ticket in tickets],
+            "epochs": [ticket.epoch for ticket in tickets],
+            "worker_id": worker_id,
+            "deadline_s": deadline_s,
+        },
+    )
+    order = {ticket.job_id: place for place, ticket in enumerate(tickets)}
+    claimed = [Claimed(**row._mapping) for row in won]
+    return sorted(claimed, key=lambda job: order[job.id])
+
+
+_QUEUED = text("""
+select id, epoch from jobs
+where pipeline = :pipeline and state = 'queued' and not alone and failures = 0
+order by queued_at limit :limit
+for update skip locked
+""")
+
+
+def more_queued(session: Session, pipeline: str, *, limit: int) -> list[Ticket]:
+    """Name queued jobs of a pipeline, for a worker whose bundle came back short.
+
+    Their messages become stale and are discarded when they arrive. The rows stay locked until the
+    transaction ends, so claim them in the same one.
+    """
+    rows = session.execute(_QUEUED, {"pipeline": pipeline, "limit": limit})
+    return [Ticket(*row) for row in rows]
+
+
+_FINISH = text("""
+with given as (
+    select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[]), cast(:states as text[]),
+        cast(:outcomes as text[]), cast(:errors as text[]), cast(:bytes as bigint[]),
+        cast(:seconds as double precision[]))
+        as g(id, epoch, state, outcome, error, bytes_out, device_s)
+), ended as (
+    update jobs set state = given.state, outcome = cast(given.outcome as jsonb),
+        error = cast(given.error as jsonb), ended_at = clock_timestamp(), deadline = null
+    from given
+    where jobs.id = given.id and jobs.epoch = given.epoch and jobs.state = any(:from_states)
+        and (cast(:worker_id as uuid) is null or jobs.worker_id = :worker_id)
+    returning jobs.id, jobs.batch_id, jobs.state, given.bytes_out, given.device_s
+), told as (
+    insert into events (type, batch_id, job_id) select 'job.' || state, batch_id, id from ended
+), counted as (
+    insert into batch_deltas (batch_id, succeeded, failed, cancelled, bytes_out, device_s)
+    select batch_id, count(*) filter (where state = 'succeeded'),
+        count(*) filter (where state = 'failed'), count(*) filter (where state = 'cancelled'),
+        sum(bytes_out), sum(device_s)
+    from ended group by batch_id
+)
+select id from ended
+""")
+
+
+def finish(
+    session: Session,
+    endings: Sequence[Ending],
+    *,
+    worker_id: UUID | None = None,
+    from_states: Sequence[JobState] = (JobState.RUNNING,),
+) -> set[UUID]:
+    """Write outcomes, one event each and the counters' deltas; the only way for a job to end.
+
+    Args:
+        session: The transaction.
+        endings: At most one for each job.
+        worker_id: The worker that must hold the jobs; None for endings that no worker decides.
+        from_states: Jobs in other states are left alone.
+
+    Returns:
+        The jobs that ended by this call; a job missing here was lost to somebody else.
+    """
+    endings = sorted(endings, key=lambda ending: ending.ticket)  # one lock order for all callers
+    ended = session.scalars(
+        _FINISH,
+        {
+            "ids": [ending.ticket.job_id for ending in endings],
+            "epochs": [ending.ticket.epoch for ending in endings],
+            "states": [str(ending.state) for ending in endings],
+            "outcomes": [ending.outcome for ending in endings],
+            "errors": [ending.error for ending in endings],
+            "bytes": [ending.bytes_out for ending in endings],
+            "seconds": [ending.device_s for ending in endings],
+            "worker_id": worker_id,
+            "from_states": [str(state) for state in from_states],
+        },
+    )
+    return set(ended)
+
+
+_RELEASE = text("""
+with given as (
+    select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[]),
+        cast(:waits as double precision[]), cast(:failures as int[]), cast(:errors as text[]))
+        as g(id, epoch, wait_s, failures, error)
+)
+update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at = null,
+    run_after = clock_timestamp() + make_interval(secs => given.wait_s),
+    failures = jobs.failures + given.failures,
+    error = coalesce(cast(given.error as jsonb), jobs.error)
+from given
+where jobs.id = given.id and jobs.epoch = given.epoch and jobs.state = 'running'
+    and jobs.worker_id = :worker_id
+returning jobs.id
+""")
+
+
+def release(session: Session, releases: Sequence[Release], *, worker_id: UUID) -> set[UUID]:
+    """Move `running -> waiting` and return the jobs that were still this worker's to give back."""
+    releases = sorted(releases, key=lambda release: release.ticket)
+    released = session.scalars(
+        _RELEASE,
+        {
+            "ids": [each.ticket.job_id for each in releases],
+            "epochs": [each.ticket.epoch for each in releases],
+            "waits": [each.wait_s for each in releases],
+            "failures": [int(each.failed) for each in releases],
+            "errors": [each.error for each in releases],
+            "worker_id": worker_id,
+        },
+    )
+    return set(released)
+
+
+_UNQUEUE = text("""
+with given as (
+    select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[])) as g(id, epoch)
+), found as (
+    select jobs.id from jobs join given on jobs.id = given.id and jobs.epoch = given.epoch
+    where jobs.state = 'queued'
+        and (cast(:before as timestamptz) is null or jobs.queued_at < :before)
+    for update of jobs skip locked
+)
+update jobs set state = 'waiting', queued_at = null from found where jobs.id = found.id
+returning jobs.id
+""")
+
+
+def unqueue(
+    session: Session, tickets: Sequence[Ticket], *, before: datetime | None = None
+) -> set[UUID]:
+    """Move `queued -> waiting`: the message is lost or was handed back unopened. Costs no failure.
+
+    Args:
+        session: The transaction.
+        tickets: The jobs, at the epoch that the lost message carried.
+        before: Spare the jobs that were queued at or after this moment.
+    """
+    moved = session.scalars(
+        _UNQUEUE,
+        {
+            "ids": [ticket.job_id for ticket in tickets],
+            "epochs": [ticket.epoch for ticket in tickets],
+            "before": before,
+        },
+    )
+    return set(moved)
+
+
+_TAKE = text("""
+with chosen as (
+    select id from jobs
+    where batch_id = :batch_id and pipeline = :pipeline and state = 'waiting' and run_after <= :now
+    order by run_after, line limit :limit
+    for update skip locked
+)
+update jobs set state = 'queued', queued_at = :now from chosen where jobs.id = chosen.id
+returning jobs.id, jobs.epoch, jobs.alone, jobs.line
+""")
+
+
+class Queued(NamedTuple):
+    """A job that just became `queued` and needs its message."""
+
+    ticket: Ticket
+    alone: bool
+
+
+def take(
+    session: Session, batch_id: UUID, pipeline: str, *, limit: int, now: datetime
+) -> list[Queued]:
+    """Move up to `limit` due jobs of a batch `waiting -> queued`, oldest first."""
+    rows = session.execute(
+        _TAKE, {"batch_id": batch_id, "pipeline": pipeline, "limit": limit, "now": now}
+    )
+    ordered = sorted(rows, key=lambda row: row.line)
+    return [Queued(Ticket(row.id, row.epoch), row.alone) for row in ordered]
+
+
+_LAPSED = """
+    select jobs.id, jobs.epoch, jobs.failures from jobs
+    left join leases on leases.worker_id = jobs.worker_id
+    where jobs.state = 'running'
+        and (leases.expires_at is null or leases.expires_at < :now or jobs.deadline < :now)
+        and {budget}
+    order by jobs.id limit :limit
+    for update of jobs skip locked
+"""
+_PUT_BACK = text(f"""
+with lapsed as ({_LAPSED.format(budget="jobs.failures + 1 < :max_failures")})
+update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at = null,
+    run_after = :now, failures = jobs.failures + 1, alone = true
+from lapsed where jobs.id = lapsed.id
+returning jobs.id
+""")  # noqa: S608 - made of constants
+_EXHAUSTED = text(_LAPSED.format(budget="jobs.failures + 1 >= :max_failures"))
+
+
+def put_back_lapsed(
+    session: Session, *, now: datetime, max_failures: int, limit: int = 1000
+) -> set[UUID]:
+    """Move jobs whose lease or deadline lapsed `running -> waiting`; each will run alone."""
+    found = session.scalars(_PUT_BACK, {"now": now, "max_failures": max_failures, "limit": limit})
+    return set(found)
+
+
+def lapsed_for_good(
+    session: Session, *, now: datetime, max_failures: int, limit: int = 1000
+) -> list[Ticket]:
+    """Name the lapsed jobs whose budget of failures this lapse used up; they stay locked."""
+    rows = session.execute(_EXHAUSTED, {"now": now, "max_failures": max_failures, "limit": limit})
+    return [Ticket(row.id, row.epoch) for row in rows]
+
+
+_ALL_QUEUED = text("""
+select id, epoch, queued_at from jobs where pipeline = :pipeline and state = 'queued'
+""")
+
+
+def queued(session: Session, pipeline: str) -> dict[Ticket, datetime]:
+    """Return the pipeline's queued jobs and since when; no more than the window is wide."""
+    rows = session.execute(_ALL_QUEUED, {"pipeline": pipeline})
+    return {Ticket(row.id, row.epoch): row.queued_at for row in rows}
+
+
+_CANCELLABLE = text("""
+select jobs.id, jobs.epoch from jobs
+where batch_id = :batch_id and state in ('waiting', 'queued')
+order by line limit :limit
+for update skip locked
+""")
+
+
+def unstarted(session: Session, batch_id: UUID, *, limit: int) -> list[Ticket]:
+    """Name jobs of a batch that no worker holds; they stay locked until the transaction ends."""
+    rows = session.execute(_CANCELLABLE, {"batch_id": batch_id, "limit": limit})
+    return [Ticket(*row) for row in rows]
+
+
+_HELD = text("""
+select jobs.id, jobs.epoch, jobs.cancel_requested or batches.state = 'cancelled' as unwanted
+from jobs join batches on batches.id = jobs.batch_id
+where jobs.worker_id = :worker_id and jobs.state = 'running'
+""")
+
+
+def held_by(session: Session, worker_id: UUID) -> dict[Ticket, bool]:
+    """Return what a worker holds, and of each whether its cancellation was asked for."""
+    rows = session.execute(_HELD, {"worker_id": worker_id})
+    return {Ticket(row.id, row.epoch): row.unwanted for row in rows}
+
+
+_REQUEUE = text("""
+with again as (
+    update jobs set state = 'waiting', failures = 0, alone = false, error = null, outcome = null,
+        run_after = clock_timestamp(), queued_at = null, started_at = null, ended_at = null,
+        worker_id = null, cancel_requested = false
+    from (
+        select id, state from jobs
+        where batch_id = :batch_id and state = any(:states) for update skip locked
+    ) old
+    where jobs.id = old.id
+    returning old.state
+), counted as (
+    insert into batch_deltas (batch_id, failed, cancelled)
+    select :batch_id, -count(*) filter (where state = 'failed'),
+        -count(*) filter (where state = 'cancelled')
+    from again
+)
+select count(*) from again
+""")
+
+
+def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
+    """Move a batch's ended jobs in `states` back to `waiting` with a fresh budget; count them."""
+    return int(
+        session.scalar(_REQUEUE, {"batch_id": batch_id, "states": [str(s) for s in states]}) or 0
+    )

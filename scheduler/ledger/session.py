@@ -1,0 +1,133 @@
+"""Connections to the ledger, its migrations, and where database errors become ours."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from scheduler.errors import LedgerUnavailable, SettingsInvalid
+from scheduler.settings import Settings
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+NO_DATABASE = (
+    "ENLARGER_DATABASE_URL is not set; point it at PostgreSQL, for instance "
+    "postgresql://user:password@host/enlarger, or use `enlarger run`, which brings its own"
+)
+NO_POSTGRES = "ENLARGER_DATABASE_URL: must begin with postgresql://"
+
+
+class Ledger:
+    """A pool of connections; `begin()` is a transaction.
+
+    `begin(durable=False)` commits without waiting for the disk. It serves what a crash of the
+    server may forget without harm: claims and heartbeats, which the fence and the sweep repair.
+    """
+
+    def __init__(self, settings: Settings, *, connections: int = 10) -> None:
+        self._durable = _pool(settings, connections=connections, synchronous_commit=True)
+        self._relaxed = _pool(settings, connections=connections, synchronous_commit=False)
+
+    @contextmanager
+    def begin(self, *, durable: bool = True) -> Iterator[Session]:
+        """Open a transaction that commits on a clean exit.
+
+        Raises:
+            LedgerUnavailable: The server does not answer, is starting or is stopping.
+        """
+        with unavailable_mapped(), (self._durable if durable else self._relaxed).begin() as session:
+            yield session
+
+    @contextmanager
+    def autocommit(self) -> Iterator[Connection]:
+        """Open a connection whose statements commit one by one, for LISTEN and advisory locks."""
+        engine = self._durable.kw["bind"]
+        with (
+            unavailable_mapped(),
+            engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+        ):
+            yield connection
+
+    def close(self) -> None:
+        """Give every idle connection back to the server."""
+        self._durable.kw["bind"].dispose()
+        self._relaxed.kw["bind"].dispose()
+
+
+@contextmanager
+def unavailable_mapped() -> Iterator[None]:
+    """Turn "the server is not there" into `LedgerUnavailable`; bugs stay what they are."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, PoolTimeout) as exc:
+        raise LedgerUnavailable(f"database_url: PostgreSQL does not answer: {_cause(exc)}") from exc
+    except DBAPIError as exc:
+        if not exc.connection_invalidated:
+            raise
+        raise LedgerUnavailable(f"database_url: PostgreSQL went away: {_cause(exc)}") from exc
+
+
+def _cause(exc: Exception) -> str:
+    original = getattr(exc, "orig", None) or exc
+    return " ".join(str(original).split())[:300]
+
+
+def _pool(
+    settings: Settings, *, connections: int, synchronous_commit: bool
+) -> sessionmaker[Session]:
+    engine: Engine = create_engine(
+        url(settings),
+        pool_size=connections,
+        max_overflow=connections,
+        pool_timeout=30,
+        pool_pre_ping=False,
+        connect_args={
+            "connect_timeout": 10,
+            "application_name": "enlarger",
+            "keepalives_idle": 30,
+            "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000 "
+            f"-c synchronous_commit={'on' if synchronous_commit else 'off'}",
+        },
+    )
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def url(settings: Settings) -> str:
+    """Return the database's address in SQLAlchemy's spelling, with psycopg 3 as the driver.
+
+    Raises:
+        SettingsInvalid: None is set.
+    """
+    if settings.database_url is None:
+        raise SettingsInvalid(NO_DATABASE, field="database_url")
+    address = settings.database_url.get_secret_value()
+    scheme, separator, rest = address.partition("://")
+    if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
+        raise SettingsInvalid(NO_POSTGRES, field="database_url")
+    return f"postgresql+psycopg://{rest}"
+
+
+def database_time(session: Session) -> datetime:
+    """Return the server's clock: the one clock that leases, backoffs and sweeps are measured by."""
+    now: datetime = session.execute(text("select clock_timestamp()")).scalar_one()
+    return now
+
+
+def migrations(settings: Settings) -> Config:
+    """Return Alembic's configuration for the ledger's database."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url(settings)
+    return config
+
+
+def upgrade(settings: Settings) -> None:
+    """Bring the database to the newest schema; safe to call from several processes at once."""
+    with unavailable_mapped():
+        command.upgrade(migrations(settings), "head")

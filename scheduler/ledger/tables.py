@@ -1,0 +1,256 @@
+"""The ledger's rows and the states they pass through; transitions live beside this file.
+
+job    waiting -> queued -> running -> succeeded | failed | cancelled     (a bad row: rejected)
+          ^_________|__________|
+batch  reading -> open <-> paused -> finished | cancelled | unreadable
+"""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Double,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    WAITING = "waiting"
+    """Wants a place in Redis, from `run_after` on."""
+    QUEUED = "queued"
+    """A message for it was published, or is about to be."""
+    RUNNING = "running"
+    """A worker holds it under its lease."""
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    """A row of a manifest that could not become a job."""
+
+
+ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.REJECTED)
+
+
+class BatchState(StrEnum):
+    """Where a batch stands."""
+
+    READING = "reading"
+    """Its source is still being read; what was read already runs."""
+    OPEN = "open"
+    """Read to the end; some jobs have not ended."""
+    PAUSED = "paused"
+    """Nothing new is queued."""
+    FINISHED = "finished"
+    """Every job has ended."""
+    CANCELLED = "cancelled"
+    """Nothing new starts; what waited is being cancelled."""
+    UNREADABLE = "unreadable"
+    """The source failed before its end, see `reason`; what was read before still runs."""
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations and error mapping can rely on the names."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - SQLAlchemy's own protocol
+        dict[str, Any]: JSONB(none_as_null=True),
+        str: Text,
+        datetime: DateTime(timezone=True),
+        float: Double,
+    }
+
+
+def _one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
+    return CheckConstraint(f"{column} in ({', '.join(repr(str(s)) for s in states)})", name=column)
+
+
+class Batch(Base):
+    """One submission: a source, a destination, an endpoint and its arguments.
+
+    The counters are what was folded from `Delta` rows so far; add the deltas for the exact figure.
+    A batch is active until `ended_at` is set: every one of its jobs has ended by then.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        _one_of("state", BatchState),
+        Index("ix_batches_active", "id", postgresql_where=text("ended_at is null")),
+        Index(
+            "ix_batches_unreported",
+            "id",
+            postgresql_where=text("ended_at is not null and reported_at is null"),
+        ),
+        # The same submission again is the same batch; `--again` leaves the fingerprint out.
+        UniqueConstraint("fingerprint"),
+        {"postgresql_with": {"fillfactor": "70"}},
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner: Mapped[str] = mapped_column(server_default="")
+    state: Mapped[BatchState] = mapped_column(Text)
+    priority: Mapped[int] = mapped_column(SmallInteger, server_default="0")
+    source: Mapped[str]
+    source_version: Mapped[str]
+    destination: Mapped[str]
+    endpoint: Mapped[str]
+    arguments: Mapped[dict[str, Any]]
+    options: Mapped[dict[str, Any]]
+    fingerprint: Mapped[str | None]
+    cursor: Mapped[dict[str, Any] | None]
+    reason: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    read_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    reported_at: Mapped[datetime | None]
+    total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    succeeded: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    failed: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cancelled: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    rejected: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    skipped: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    bytes_out: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    device_s: Mapped[float] = mapped_column(server_default="0")
+
+
+class Delta(Base):
+    """What one transaction adds to a batch's counters; folded and deleted by the scheduler."""
+
+    __tablename__ = "batch_deltas"
+    __table_args__ = (Index(None, "batch_id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    batch_id: Mapped[UUID]
+    total: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    succeeded: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    failed: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    cancelled: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    rejected: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    skipped: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    bytes_out: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    device_s: Mapped[float] = mapped_column(server_default="0")
+
+
+class Job(Base):
+    """One image to enlarge.
+
+    `epoch` is the fence: it rises at every claim, and whoever does not match it has lost the job.
+    `failures` is the budget: only world errors and lapsed leases use it up.
+    """
+
+    __tablename__ = "jobs"
+    __table_args__ = (
+        _one_of("state", JobState),
+        UniqueConstraint("batch_id", "line"),
+        # Two rows of a batch never write the same object; null for rejected rows.
+        UniqueConstraint("batch_id", "destination_key"),
+        Index(
+            "ix_jobs_waiting",
+            "batch_id",
+            "pipeline",
+            "run_after",
+            "line",
+            postgresql_where=text("state = 'waiting'"),
+        ),
+        Index("ix_jobs_queued", "pipeline", "queued_at", postgresql_where=text("state = 'queued'")),
+        Index("ix_jobs_running", "worker_id", postgresql_where=text("state = 'running'")),
+        {
+            "postgresql_with": {
+                "fillfactor": "85",
+                "autovacuum_vacuum_scale_factor": "0.01",
+                "autovacuum_vacuum_cost_delay": "0",
+            }
+        },
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    batch_id: Mapped[UUID]
+    line: Mapped[int] = mapped_column(BigInteger)
+    state: Mapped[JobState] = mapped_column(Text)
+    pipeline: Mapped[str]
+    endpoint: Mapped[str]
+    source: Mapped[str | None]
+    source_version: Mapped[str | None]
+    destination: Mapped[str | None]
+    destination_key: Mapped[UUID | None]
+    custom_id: Mapped[str | None]
+    arguments: Mapped[dict[str, Any]]
+    passthrough: Mapped[dict[str, Any] | None]
+    seed: Mapped[int | None] = mapped_column(BigInteger)
+    epoch: Mapped[int] = mapped_column(Integer, server_default="0")
+    failures: Mapped[int] = mapped_column(Integer, server_default="0")
+    alone: Mapped[bool] = mapped_column(server_default=text("false"))
+    cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
+    run_after: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    queued_at: Mapped[datetime | None]
+    started_at: Mapped[datetime | None]
+    deadline: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
+    worker_id: Mapped[UUID | None]
+    outcome: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+
+
+class Event(Base):
+    """One thing that happened, written in the transaction that made it happen."""
+
+    __tablename__ = "events"
+    __table_args__ = (Index(None, "batch_id", "id"),)
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    type: Mapped[str]
+    batch_id: Mapped[UUID | None]
+    job_id: Mapped[UUID | None]
+    at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    body: Mapped[dict[str, Any] | None]
+
+
+class Worker(Base):
+    """One worker process, as it last described itself."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    device: Mapped[str]
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    version: Mapped[str]
+    resident: Mapped[dict[str, Any]]
+    ready: Mapped[dict[str, Any]]
+    not_ready: Mapped[dict[str, Any]]
+    started_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    last_seen: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    stopped_at: Mapped[datetime | None]
+
+
+class Lease(Base):
+    """A worker's word that it lives; narrow and apart, so that renewing it stays a HOT update."""
+
+    __tablename__ = "leases"
+    __table_args__ = ({"postgresql_with": {"fillfactor": "50"}},)
+
+    worker_id: Mapped[UUID] = mapped_column(primary_key=True)
+    expires_at: Mapped[datetime]

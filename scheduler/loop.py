@@ -1,0 +1,222 @@
+"""The scheduler's process: one leader that reads sources, dispatches, sweeps, counts and reports.
+
+Any number of these may run. The one that holds an advisory lock works; the others wait for it.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+
+import structlog
+from psycopg import Connection as PsycopgConnection
+from sqlalchemy import Connection, text
+
+from models.errors import WorldError
+from scheduler import broker
+from scheduler.dispatch import Dispatcher
+from scheduler.ingest import Reader
+from scheduler.ledger import batches
+from scheduler.ledger.session import Ledger, database_time, upgrade
+from scheduler.reporter import Reporter
+from scheduler.settings import Settings
+from scheduler.storage import open_storage
+from scheduler.sweep import Sweeper
+
+log = structlog.get_logger()
+
+LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
+BUSY_S = 0.05
+"""Pause between two steps of a duty that has more to do."""
+CANCEL_AT_ONCE = 5000
+WORST_WAIT_S = 15.0
+
+
+@dataclass(frozen=True)
+class Duty:
+    """Something the leader does again and again on a thread of its own.
+
+    Attributes:
+        name: For the log.
+        step: Does a piece of it; returns whether there is more to do right away.
+        period_s: The pause when there is nothing more.
+        wake: Set to end the pause early.
+        broken: Set when a step ended in a bug.
+    """
+
+    name: str
+    step: Callable[[], bool]
+    period_s: float
+    wake: threading.Event = field(default_factory=threading.Event)
+    broken: threading.Event = field(default_factory=threading.Event)
+
+
+def run(settings: Settings) -> None:
+    """Be a scheduler until SIGTERM or SIGINT.
+
+    Raises:
+        SettingsInvalid: The database or Redis is not set.
+    """
+    stop = threading.Event()
+    _stop_on_signals(stop)
+    broker.redis_url(settings)
+    _wait_for_ledger(settings, stop)
+    ledger = Ledger(settings)
+    while not stop.is_set():
+        try:
+            with leadership(ledger) as line:
+                if line is not None:
+                    _lead(settings, ledger, line, stop)
+        except WorldError as exc:
+            log.warning("ledger.unavailable", reason=str(exc))
+        stop.wait(settings.poll_s)
+    ledger.close()
+
+
+def _stop_on_signals(stop: threading.Event) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+
+
+def _wait_for_ledger(settings: Settings, stop: threading.Event) -> None:
+    """Migrate; a database that is still starting is waited for."""
+    while not stop.is_set():
+        try:
+            upgrade(settings)
+        except WorldError as exc:
+            log.warning("ledger.unavailable", reason=str(exc))
+            stop.wait(settings.poll_s)
+        else:
+            return
+
+
+@contextmanager
+def leadership(ledger: Ledger) -> Iterator[Connection | None]:
+    """Yield a connection that holds the leader's lock and listens; None where another holds it."""
+    with ledger.autocommit() as connection:
+        leads = connection.scalar(text("select pg_try_advisory_lock(:key)"), {"key": LEADER})
+        if not leads:
+            yield None
+            return
+        connection.execute(text(f"listen {batches.CHANNEL}"))
+        try:
+            yield connection
+        finally:
+            if not connection.invalidated:
+                connection.execute(text("select pg_advisory_unlock(:key)"), {"key": LEADER})
+                connection.execute(text(f"unlisten {batches.CHANNEL}"))
+
+
+def _lead(settings: Settings, ledger: Ledger, line: Connection, stop: threading.Event) -> None:
+    """Do every duty until told to stop, or until the connection with the lock is gone."""
+    log.info("leader.elected")
+    resign = threading.Event()
+    duties = _duties(settings, ledger)
+    threads = [
+        threading.Thread(target=_keep_doing, args=(duty, resign, stop), name=duty.name)
+        for duty in duties
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        _listen(line, duties, settings, stop)
+    finally:
+        resign.set()
+        for duty in duties:
+            duty.wake.set()
+        for thread in threads:
+            thread.join()
+        log.info("leader.resigned")
+    broken = [duty.name for duty in duties if duty.broken.is_set()]
+    if broken:
+        raise SystemExit(f"the scheduler's duty {broken[0]!r} ended in a bug; see the log")
+
+
+def _duties(settings: Settings, ledger: Ledger) -> list[Duty]:
+    storage = open_storage(settings)
+    dispatcher = Dispatcher(ledger, broker.make_app(settings), settings)
+    sweeper = Sweeper(ledger, broker.connect(settings), settings)
+    dispatching = threading.Event()
+    reporting = threading.Event()
+    reader = Reader(ledger, storage, settings, read=dispatching.set)
+    reporter = Reporter(ledger, storage, settings)
+
+    def dispatch() -> bool:
+        with ledger.begin(durable=False) as session:
+            now = database_time(session)
+        return dispatcher.step(now) > 0
+
+    def sweep() -> bool:
+        with ledger.begin(durable=False) as session:
+            now = database_time(session)
+        sweeper.step(now)
+        return False
+
+    def account() -> bool:
+        ended = settle(ledger)
+        if ended:
+            reporting.set()
+        return False
+
+    return [
+        Duty("read", reader.step, settings.poll_s),
+        Duty("dispatch", dispatch, min(settings.poll_s, 0.2), dispatching),
+        Duty("sweep", sweep, settings.sweep_s),
+        Duty("account", account, min(settings.poll_s, 0.25)),
+        Duty("report", reporter.step, settings.poll_s, reporting),
+    ]
+
+
+def settle(ledger: Ledger) -> int:
+    """Fold the counters, cancel what a cancelled batch still has, end what is complete.
+
+    Returns:
+        How many batches ended.
+    """
+    with ledger.begin() as session:
+        for batch in batches.active(session):
+            if batch.state == "cancelled":
+                batches.cancel_unstarted(session, batch.id, limit=CANCEL_AT_ONCE)
+        batches.fold(session)
+        return len(batches.end_complete(session))
+
+
+def _keep_doing(duty: Duty, resign: threading.Event, stop: threading.Event) -> None:
+    """Step until resigned; an unwell world is waited out, a bug ends the process."""
+    wait_s = duty.period_s
+    while not resign.is_set():
+        duty.wake.clear()
+        try:
+            wait_s = BUSY_S if duty.step() else duty.period_s
+        except WorldError as exc:
+            log.warning("duty.delayed", duty=duty.name, reason=str(exc))
+            wait_s = min(max(wait_s, 0.25) * 2, WORST_WAIT_S)
+        except BaseException:
+            duty.broken.set()
+            stop.set()
+            raise
+        duty.wake.wait(wait_s)
+
+
+def _listen(
+    line: Connection, duties: Sequence[Duty], settings: Settings, stop: threading.Event
+) -> None:
+    """Wake the duties at every notification, until stopped.
+
+    Raises:
+        LedgerUnavailable: The connection, and with it the lock, is gone.
+    """
+    raw = line.connection.driver_connection
+    assert isinstance(raw, PsycopgConnection)
+    while not stop.is_set():
+        heard = list(raw.notifies(timeout=min(settings.poll_s, 0.5), stop_after=1))
+        if heard:
+            for duty in duties:
+                duty.wake.set()
+        else:
+            raw.execute("select 1")  # notices a server that went away without a word

@@ -1,0 +1,1 @@
+"""Readers that turn a source (folder, prefix, manifest) into rows, one format a file."""

@@ -1,0 +1,119 @@
+"""Every setting in one frozen class, read from environment variables ``ENLARGER_*``."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MEBIBYTE = 2**20
+
+
+class Settings(BaseSettings):
+    """Built once in a process's `main` and passed on; never a global."""
+
+    model_config = SettingsConfigDict(env_prefix="ENLARGER_", frozen=True, extra="ignore")
+
+    home: Path = Field(
+        default=Path("~/.local/share/enlarger"),
+        description="Where an embedded system keeps its database, queue and logs.",
+    )
+    database_url: SecretStr | None = Field(
+        default=None, description="PostgreSQL, e.g. postgresql://user:password@host/enlarger."
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, description="Redis, e.g. redis://host:6379/0."
+    )
+    redis_prefix: str = Field(
+        default="enlarger:",
+        description="Put before every Redis key, so that systems can share one.",
+    )
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="`json` for machines, one object a line."
+    )
+
+    s3_endpoint_url: str | None = Field(
+        default=None, description="An S3-compatible server; empty for AWS."
+    )
+    s3_region: str | None = Field(default=None, description="Region, where the server needs one.")
+    s3_addressing_style: Literal["auto", "path", "virtual"] = Field(
+        default="auto", description="`path` for most S3-compatible servers."
+    )
+    s3_checksums: Literal["when_supported", "when_required"] = Field(
+        default="when_supported", description="`when_required` for servers that refuse checksums."
+    )
+    s3_sse: Literal["AES256", "aws:kms"] | None = Field(
+        default=None, description="Server-side encryption of what is written."
+    )
+    s3_sse_kms_key_id: str | None = Field(default=None, description="The key for `aws:kms`.")
+    s3_requester_pays: bool = Field(default=False, description="Pay for reads of others' buckets.")
+    s3_multipart_bytes: int = Field(
+        default=16 * MEBIBYTE, ge=5 * MEBIBYTE, description="Larger objects are written in parts."
+    )
+    storage_timeout_s: float = Field(
+        default=30.0, gt=0, description="Longest wait for one answer of a store."
+    )
+    storage_attempts: int = Field(
+        default=4, ge=1, description="Tries of one storage call before the job backs off."
+    )
+
+    max_input_bytes: int = Field(
+        default=256 * MEBIBYTE, gt=0, description="Largest input file, in bytes."
+    )
+    max_input_pixels: int = Field(
+        default=200_000_000, gt=0, description="Largest input picture, in pixels."
+    )
+    max_output_pixels: int = Field(
+        default=1_000_000_000, gt=0, description="Largest result, in pixels."
+    )
+
+    lease_s: float = Field(
+        default=60.0, gt=0, description="A worker silent for this long has lost its jobs."
+    )
+    job_deadline_s: float = Field(
+        default=3600.0, gt=0, description="A job running longer than this counts as lost."
+    )
+    max_failures: int = Field(
+        default=3, ge=1, description="World errors and lapsed leases before a job fails."
+    )
+    backoff_s: float = Field(
+        default=5.0, gt=0, description="First wait after a world error; doubles with each."
+    )
+    backoff_max_s: float = Field(default=600.0, gt=0, description="Longest wait between attempts.")
+    grace_s: float = Field(
+        default=25.0, gt=0, description="How long a stopping worker may finish what it has begun."
+    )
+
+    poll_s: float = Field(
+        default=1.0, gt=0, description="The scheduler looks for work this often even unasked."
+    )
+    sweep_s: float = Field(default=2.0, gt=0, description="Time between two sweeps.")
+    bundle_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="A bundle is at most this much expected device time; a worker holds four.",
+    )
+    bundle_jobs: int = Field(default=32, ge=1, le=500, description="Most jobs in one bundle.")
+    window_jobs: int = Field(
+        default=2000, ge=1, description="Most jobs of one pipeline waiting in Redis."
+    )
+    ingest_rows: int = Field(default=5000, ge=1, description="Manifest rows committed at a time.")
+
+    inflight_bytes: int = Field(
+        default=2048 * MEBIBYTE,
+        gt=0,
+        description="Decoded pictures a worker holds at once, in bytes.",
+    )
+    fetch_threads: int = Field(default=8, ge=1, description="Inputs a worker fetches at once.")
+    store_threads: int = Field(default=8, ge=1, description="Results a worker stores at once.")
+    device_memory_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="Budget for resident pipelines; empty for what the device has.",
+    )
+    weights_folder: Path | None = Field(
+        default=None, description="Where weights lie, one folder an endpoint."
+    )
+    jpeg_quality: int = Field(
+        default=95, ge=1, le=100, description="Quality of JPEG and WebP results."
+    )

@@ -1,0 +1,284 @@
+"""``s3://`` through boto3, for AWS and for servers that speak its protocol."""
+
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from scheduler.errors import (
+    ObjectMissing,
+    ObjectTooLarge,
+    SettingsInvalid,
+    StorageRefused,
+)
+from scheduler.storage.address import Address
+from scheduler.storage.objects import Blob, ObjectInfo, Stored
+from scheduler.storage.s3_body import S3Body
+from scheduler.storage.s3_errors import s3_errors, status_of
+from scheduler.storage.s3_metadata import decoded, encoded
+from scheduler.storage.s3_write import Upload
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from types_boto3_s3 import S3Client
+    from types_boto3_s3.type_defs import (
+        GetObjectOutputTypeDef,
+        GetObjectRequestTypeDef,
+        HeadObjectRequestTypeDef,
+        ListObjectsV2OutputTypeDef,
+        ListObjectsV2RequestTypeDef,
+    )
+
+    from scheduler.settings import Settings
+
+BLOCK = 2**20
+PARTS = 10_000
+"""S3's limit of parts in one upload."""
+CONNECT_S = 10.0
+"""Longest wait for a connection, where the wait for an answer may be longer."""
+SPARE_CONNECTIONS = 4
+"""For manifests, checks and reports beside the fetching and storing threads."""
+
+
+class S3Store:
+    """The `Store` of S3 buckets; its client is shared by all threads."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self._settings = settings
+        self._client = _connect(settings)
+
+    def read(
+        self, place: Address, *, max_bytes: int, version: str | None, etag: str | None
+    ) -> Blob:
+        """Return a whole object, in one request unless its connection breaks."""
+        source = _Source(self, place, version=version, etag=etag)
+        with S3Body(place, source.fetch, start=0, attempts=self._settings.storage_attempts) as body:
+            if source.size > max_bytes:
+                reason = f"{place}: {source.size} bytes are too many; the limit is {max_bytes}"
+                raise ObjectTooLarge(reason)
+            data = b"".join(iter(lambda: body.read(BLOCK), b""))
+        return Blob(
+            data=data,
+            etag=source.etag or "",
+            version=source.found_version,
+            content_type=source.content_type,
+        )
+
+    def stat(self, place: Address, *, version: str | None) -> ObjectInfo:
+        """Describe an object."""
+        _refuse_folder(place)
+        request: HeadObjectRequestTypeDef = {"Bucket": place.bucket, "Key": place.key}
+        if version is not None:
+            request["VersionId"] = version
+        if self._settings.s3_requester_pays:
+            request["RequestPayer"] = "requester"
+        with s3_errors(place):
+            reply = self._client.head_object(**request)
+        return ObjectInfo(
+            address=str(place),
+            size=reply["ContentLength"],
+            etag=reply["ETag"].strip('"'),
+            modified=reply["LastModified"],
+            version=_kept_version(reply.get("VersionId")),
+            content_type=reply.get("ContentType"),
+            metadata=decoded(reply.get("Metadata", {})),
+        )
+
+    def open(
+        self, place: Address, *, start: int, version: str | None, etag: str | None
+    ) -> BinaryIO:
+        """Return a buffered stream of an object's bytes."""
+        source = _Source(self, place, version=version, etag=etag)
+        body = S3Body(place, source.fetch, start=start, attempts=self._settings.storage_attempts)
+        return io.BufferedReader(body, BLOCK)
+
+    def write(
+        self,
+        place: Address,
+        data: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str],
+        only_if_absent: bool,
+    ) -> Stored:
+        """Store bytes, in parts above `s3_multipart_bytes`."""
+        upload = self._upload(place, content_type, metadata, only_if_absent=only_if_absent)
+        size = self._part_size(len(data))
+        if len(data) <= size:
+            return upload.whole(data)
+        return upload.in_parts(data[at : at + size] for at in range(0, len(data), size))
+
+    def write_file(
+        self, place: Address, path: Path, *, content_type: str, metadata: Mapping[str, str]
+    ) -> Stored:
+        """Store a local file's bytes, one part of it in memory at a time."""
+        upload = self._upload(place, content_type, metadata, only_if_absent=False)
+        length = path.stat().st_size
+        size = self._part_size(length)
+        with path.open("rb") as file:
+            if length <= size:
+                return upload.whole(file.read())
+            return upload.in_parts(iter(lambda: file.read(size), b""))
+
+    def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
+        """List a prefix page by page, each asked for by the last key of the one before.
+
+        Continuation tokens expire while a reader pauses; a key does not.
+        """
+        last = "" if after is None else after.key
+        more = True
+        while more:
+            page = self._page(prefix, last)
+            entries = page.get("Contents", [])
+            more = page.get("IsTruncated", False)
+            if (entries and entries[0]["Key"] <= last) or (more and not entries):
+                reason = f"{prefix}: this server can't continue a listing behind a key (StartAfter)"
+                raise StorageRefused(reason)
+            for entry in entries:
+                last = entry["Key"]
+                yield ObjectInfo(
+                    address=str(Address(scheme="s3", bucket=prefix.bucket, key=last)),
+                    size=entry["Size"],
+                    etag=entry["ETag"].strip('"'),
+                    modified=entry["LastModified"],
+                )
+
+    def delete(self, place: Address) -> None:
+        """Remove an object; a bucket with versions keeps the old ones."""
+        with s3_errors(place):
+            if self._settings.s3_requester_pays:
+                self._client.delete_object(
+                    Bucket=place.bucket, Key=place.key, RequestPayer="requester"
+                )
+            else:
+                self._client.delete_object(Bucket=place.bucket, Key=place.key)
+
+    def get(
+        self, place: Address, *, start: int, version: str | None, etag: str | None
+    ) -> "GetObjectOutputTypeDef | None":
+        """Ask for an object's bytes from `start` on; None if it has no more."""
+        _refuse_folder(place)
+        request: GetObjectRequestTypeDef = {"Bucket": place.bucket, "Key": place.key}
+        if version is not None:
+            request["VersionId"] = version
+        if etag is not None:
+            request["IfMatch"] = f'"{etag}"'
+        if start:
+            request["Range"] = f"bytes={start}-"
+        if self._settings.s3_requester_pays:
+            request["RequestPayer"] = "requester"
+        with s3_errors(place):
+            try:
+                reply = self._client.get_object(**request)
+            except ClientError as exc:
+                if status_of(exc) == 416:
+                    return None
+                raise
+        if start and reply["ResponseMetadata"]["HTTPStatusCode"] != 206:
+            reply["Body"].close()
+            raise StorageRefused(f"{place}: this server can't read from a byte on (Range)")
+        return reply
+
+    def _page(self, prefix: Address, last: str) -> "ListObjectsV2OutputTypeDef":
+        request: ListObjectsV2RequestTypeDef = {"Bucket": prefix.bucket, "Prefix": prefix.key}
+        if last:
+            request["StartAfter"] = last
+        if self._settings.s3_requester_pays:
+            request["RequestPayer"] = "requester"
+        with s3_errors(prefix):
+            return self._client.list_objects_v2(**request)
+
+    def _upload(
+        self,
+        place: Address,
+        content_type: str,
+        metadata: Mapping[str, str],
+        *,
+        only_if_absent: bool,
+    ) -> Upload:
+        return Upload(
+            client=self._client,
+            settings=self._settings,
+            place=place,
+            content_type=content_type,
+            metadata=encoded(metadata),
+            only_if_absent=only_if_absent,
+        )
+
+    def _part_size(self, length: int) -> int:
+        return max(self._settings.s3_multipart_bytes, -(-length // PARTS))
+
+
+class _Source:
+    """Opens one object again and again, and makes sure that it stays the same one."""
+
+    def __init__(
+        self, store: S3Store, place: Address, *, version: str | None, etag: str | None
+    ) -> None:
+        self._store = store
+        self._place = place
+        self._version = version
+        self.etag = etag
+        self.size = 0
+        self.found_version: str | None = None
+        self.content_type: str | None = None
+
+    def fetch(self, start: int) -> "StreamingBody | None":
+        """Open the object at a byte; what the first answer says holds for all later ones.
+
+        Later ones are held to the ETag and not to the version id: reading by version id takes a
+        permission of its own.
+        """
+        reply = self._store.get(self._place, start=start, version=self._version, etag=self.etag)
+        if reply is None:
+            return None
+        self.etag = reply.get("ETag", "").strip('"') or None
+        self.size = start + reply["ContentLength"]
+        self.found_version = _kept_version(reply.get("VersionId"))
+        self.content_type = reply.get("ContentType")
+        return reply["Body"]
+
+
+def _connect(settings: "Settings") -> "S3Client":
+    """Make the client; nothing is sent yet.
+
+    Raises:
+        SettingsInvalid: The endpoint is no URL.
+    """
+    config = Config(
+        connect_timeout=min(settings.storage_timeout_s, CONNECT_S),
+        read_timeout=settings.storage_timeout_s,
+        retries={"mode": "adaptive", "total_max_attempts": settings.storage_attempts},
+        max_pool_connections=settings.fetch_threads + settings.store_threads + SPARE_CONNECTIONS,
+        request_checksum_calculation=settings.s3_checksums,
+        response_checksum_validation=settings.s3_checksums,
+        s3={"addressing_style": settings.s3_addressing_style},
+        tcp_keepalive=True,
+    )
+    try:
+        # A session of our own: boto3's default one is not safe to share between threads.
+        return boto3.session.Session().client(
+            "s3",
+            endpoint_url=settings.s3_endpoint_url,
+            region_name=settings.s3_region,
+            config=config,
+        )
+    except ValueError as exc:
+        reason = (
+            f"s3_endpoint_url: {settings.s3_endpoint_url!r} is no URL; write https://host[:port]"
+        )
+        raise SettingsInvalid(reason) from exc
+
+
+def _refuse_folder(place: Address) -> None:
+    if not place.key:
+        raise ObjectMissing(f"{place}: this is a bucket, no object; add a key")
+
+
+def _kept_version(version: str | None) -> str | None:
+    """Drop what a bucket that keeps no versions answers."""
+    return None if version in (None, "", "null") else version

@@ -1,0 +1,105 @@
+"""From Redis back to the ledger: jobs whose worker died, and jobs whose message was lost."""
+
+import json
+from datetime import datetime
+
+import redis
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from scheduler import broker
+from scheduler.ledger import fleet, jobs
+from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import JobState
+from scheduler.settings import Settings
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Puts back what was lost. Its memory, what was missing at the last look, is only a hint."""
+
+    def __init__(self, ledger: Ledger, client: redis.Redis, settings: Settings) -> None:
+        self._ledger = ledger
+        self._client = client
+        self._settings = settings
+        self._missing: dict[Ticket, datetime] = {}
+
+    def step(self, now: datetime) -> None:
+        """Sweep once.
+
+        Args:
+            now: The database's time.
+
+        Raises:
+            LedgerUnavailable: Nothing happened.
+            BrokerUnavailable: The lapsed leases were swept, the messages not.
+        """
+        with self._ledger.begin() as session:
+            lapse(session, now, self._settings)
+            pipelines = queued_pipelines(session)
+        forgotten = broker.flushed(self._client, self._settings)
+        missing: dict[Ticket, datetime] = {}
+        for pipeline in pipelines:
+            missing |= self._sweep_messages(pipeline, forgotten=forgotten)
+        self._missing = missing
+
+    def _sweep_messages(self, pipeline: str, *, forgotten: bool) -> dict[Ticket, datetime]:
+        """Put lost messages' jobs back and return those that were missing for the first time."""
+        with self._ledger.begin() as session:
+            queued = jobs.queued(session, pipeline)
+            death = fleet.last_death(session)
+        known = broker.presence(self._client, self._settings, pipeline)
+        missing = {
+            ticket: since
+            for ticket, since in queued.items()
+            if ticket not in known.listed and ticket not in known.unacked
+        }
+        # One look may fall into the blink between a worker's pop and its note of it; two can't,
+        # but after a flush there is nothing to wait for.
+        lost = [t for t, since in missing.items() if forgotten or self._missing.get(t) == since]
+        orphans = [
+            ticket
+            for ticket, taken_at in known.unacked.items()
+            if death is not None and taken_at < death and ticket not in known.listed
+        ]
+        self._put_back(lost, orphans, death)
+        return missing
+
+    def _put_back(self, lost: list[Ticket], orphans: list[Ticket], death: datetime | None) -> None:
+        if not lost and not orphans:
+            return
+        with self._ledger.begin() as session:
+            back = jobs.unqueue(session, lost) | jobs.unqueue(session, orphans, before=death)
+        if back:
+            log.warning("messages.lost", jobs=len(back))
+
+
+def lapse(session: Session, now: datetime, settings: Settings) -> None:
+    """Put jobs of silent workers back, fail those whose budget that used up, bury the workers."""
+    back = jobs.put_back_lapsed(session, now=now, max_failures=settings.max_failures)
+    gone = jobs.lapsed_for_good(session, now=now, max_failures=settings.max_failures)
+    endings = [
+        Ending(ticket=ticket, state=JobState.FAILED, error=json.dumps(_lapse_error(settings)))
+        for ticket in gone
+    ]
+    jobs.finish(session, endings)
+    fleet.bury(session, now=now)
+    if back or gone:
+        log.warning("leases.lapsed", back=len(back), failed=len(gone))
+
+
+def _lapse_error(settings: Settings) -> dict[str, str]:
+    return {
+        "code": "worker_lost",
+        "kind": "world",
+        "message": f"its worker died or fell silent {settings.max_failures} times while it ran, "
+        "in the end with no other job beside it: the image or the endpoint may crash the process",
+    }
+
+
+def queued_pipelines(session: Session) -> list[str]:
+    """Name the pipelines that have queued jobs."""
+    return list(session.scalars(text("select distinct pipeline from jobs where state = 'queued'")))
