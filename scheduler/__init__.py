@@ -1,1 +1,1 @@
-"""Knows the work: ledger, manifests, storage, dispatch, command line. Never imports torch or workers."""
+"""Knows the work: ledger, manifests, storage, dispatch, command line; no torch, no workers."""

@@ -1,4 +1,4 @@
-"""From the ledger to Redis: keeps a short window of bundles ahead of the workers, fair to all batches.
+"""From the ledger to Redis: keeps a short window of bundles ahead of the workers, fair to all.
 
 Only the scheduler publishes, and only after its commit. What a crash in between leaves `queued`
 without a message, the sweeper puts back.
@@ -103,7 +103,7 @@ class Dispatcher:
         room: int,
         now: datetime,
     ) -> list[Bundle]:
-        """Serve the least served batch, one bundle at a time, until the room or the work is gone."""
+        """Serve the least served batch a bundle at a time, until the room or the work is gone."""
         served = self._served[pipeline] = caught_up(self._served.get(pipeline, {}), claimants)
         hungry = list(claimants)
         bundles: list[Bundle] = []
@@ -132,7 +132,7 @@ def split(taken: Sequence[Queued]) -> list[tuple[Ticket, ...]]:
 
 
 def next_served(hungry: Sequence[Claimant], served: dict[UUID, float]) -> Claimant:
-    """Return whose turn it is: highest priority, then least served owner, then least served batch."""
+    """Return whose turn it is: by priority, then the least served owner, then batch."""
     by_owner: dict[str, float] = {}
     for claimant in hungry:
         by_owner[claimant.owner] = by_owner.get(claimant.owner, 0.0) + served[claimant.batch_id]

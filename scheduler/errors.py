@@ -12,6 +12,7 @@ EnlargerError
 │   ├── DestinationUnwritable
 │   ├── SourceUnreadable      a file that is no manifest, a folder without images
 │   ├── RowInvalid            one row of a manifest
+│   ├── KeyReused             an idempotency key that stands for another submission
 │   ├── BatchUnknown
 │   ├── SettingsInvalid
 │   ├── HomeUnusable          an embedded system can't live in ENLARGER_HOME as it is
@@ -71,6 +72,10 @@ class RowInvalid(RequestError):
 
 class BatchUnknown(RequestError):
     """No batch has this id."""
+
+
+class KeyReused(RequestError):
+    """An idempotency key was used for something else."""
 
 
 class SettingsInvalid(RequestError):

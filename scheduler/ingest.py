@@ -1,0 +1,225 @@
+"""From a batch's source to waiting jobs: checked, named and committed a chunk at a time."""
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+import structlog
+from uuid_utils.compat import uuid7
+
+from models import catalog
+from models.errors import RequestError
+from scheduler import arguments
+from scheduler.errors import RowInvalid
+from scheduler.ledger import batches, intake
+from scheduler.ledger.intake import Chunk, NewJob
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import Batch, BatchState
+from scheduler.manifests import Entry, Rejected, Row, Skipped, Source, open_source
+from scheduler.naming import Naming
+from scheduler.settings import Settings
+from scheduler.storage import Storage
+
+log = structlog.get_logger()
+
+FIRST_ROWS = 100
+"""The first chunk is small, so that the first jobs start at once."""
+MAX_SEED = 2**31 - 1
+_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+
+
+@dataclass
+class Reading:
+    """A source that is being read: where it stands, and what comes next."""
+
+    cursor: dict[str, Any] | None
+    entries: Iterator[Entry]
+    intake: "Intake"
+
+
+class Reader:
+    """The scheduler's duty to read: one chunk of each batch in turn, so that none waits for long.
+
+    Its memory is only open streams; where each stands is committed with every chunk.
+    """
+
+    def __init__(
+        self, ledger: Ledger, storage: Storage, settings: Settings, *, read: Callable[[], None]
+    ) -> None:
+        self._ledger = ledger
+        self._storage = storage
+        self._settings = settings
+        self._read = read
+        self._open: dict[UUID, Reading] = {}
+
+    def step(self) -> bool:
+        """Read one chunk of every batch that is in state `reading`; return whether any was.
+
+        Raises:
+            WorldError: The ledger or a store is unwell; reading goes on from the cursors.
+        """
+        with self._ledger.begin() as session:
+            found = [b for b in batches.active(session) if b.state == BatchState.READING]
+        self._open = {b.id: self._open[b.id] for b in found if b.id in self._open}
+        for batch in found:
+            try:
+                self._read_chunk(batch)
+            except RequestError as exc:
+                self._give_up(batch, exc)
+            except BaseException:
+                self._open.pop(batch.id, None)  # after any failure: from the committed cursor
+                raise
+            self._read()
+        return bool(found)
+
+    def _read_chunk(self, batch: Batch) -> None:
+        reading = self._open.get(batch.id)
+        if reading is None or reading.cursor != batch.cursor:
+            reading = self._open[batch.id] = self._begin(batch)
+        size = self._settings.ingest_rows if reading.cursor is not None else FIRST_ROWS
+        entries = list(islice(reading.entries, size))
+        chunk = reading.intake.chunk(entries, before=reading.cursor, last=len(entries) < size)
+        with self._ledger.begin() as session:
+            added = intake.append(session, batch.id, chunk)
+        if not added or chunk.last:
+            del self._open[batch.id]
+        else:
+            reading.cursor = chunk.cursor
+
+    def _begin(self, batch: Batch) -> Reading:
+        source = source_of(self._storage, batch.source, batch.options)
+        source.expect(batch.source_version)
+        return Reading(
+            cursor=batch.cursor,
+            entries=iter(source.rows(batch.cursor)),
+            intake=Intake(batch, source),
+        )
+
+    def _give_up(self, batch: Batch, exc: RequestError) -> None:
+        log.error("source.unreadable", batch=str(batch.id), reason=str(exc))
+        self._open.pop(batch.id, None)
+        with self._ledger.begin() as session:
+            intake.unreadable(session, batch.id, str(exc))
+
+
+def source_of(storage: Storage, source: str, options: dict[str, Any]) -> Source:
+    """Open a batch's source with the globs that it was submitted with."""
+    return open_source(
+        storage,
+        source,
+        include=tuple(options.get("include", ())),
+        exclude=tuple(options.get("exclude", ())),
+    )
+
+
+class Intake:
+    """Turns one batch's entries into rows of the ledger."""
+
+    def __init__(self, batch: Batch, source: Source) -> None:
+        self._batch = batch
+        self._request = catalog.find(batch.endpoint).request_class()
+        self._seeded = "seed" in self._request.model_fields
+        self._naming = Naming(
+            destination=batch.destination,
+            roots=source.roots,
+            in_place=bool(batch.options.get("in_place")),
+        )
+
+    def chunk(self, entries: list[Entry], *, before: dict[str, Any] | None, last: bool) -> Chunk:
+        """Return the entries as a chunk; a row that can't become a job is rejected, not raised."""
+        rows = [self._row(entry) for entry in entries if not isinstance(entry, Skipped)]
+        return Chunk(
+            rows=rows,
+            skipped=len(entries) - len(rows),
+            before=before,
+            cursor=entries[-1].cursor if entries else before,
+            last=last,
+        )
+
+    def _row(self, entry: Row | Rejected) -> NewJob:
+        if isinstance(entry, Rejected):
+            return self._rejected(entry.line, entry.field, entry.reason, text=entry.text)
+        try:
+            return self._job(entry)
+        except RequestError as exc:
+            refused = self._rejected(entry.line, exc.field, str(exc), text=None)
+            return replace(refused, source=_storable(entry.source))
+
+    def _job(self, row: Row) -> NewJob:
+        given = {**self._batch.arguments, **row.arguments}
+        checked = arguments.checked(self._batch.endpoint, given)
+        request = self._request.model_validate({"image_url": row.source, **checked})
+        seed = checked.get("seed")
+        return NewJob(
+            id=uuid7(),
+            line=row.line,
+            pipeline=self._batch.endpoint,
+            endpoint=self._batch.endpoint,
+            source=row.source,
+            source_version=row.version,
+            destination=self._naming.result(
+                row.source, suffix=str(request.encoding()), explicit=row.destination
+            ),
+            custom_id=row.custom_id,
+            arguments=_json(checked, "arguments"),
+            passthrough=_json(row.passthrough, "passthrough") if row.passthrough else None,
+            # Drawn here, so that every attempt and every worker makes the same image.
+            seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
+        )
+
+    def _rejected(self, line: int, field: str | None, reason: str, *, text: str | None) -> NewJob:
+        error = {
+            "code": "row_invalid",
+            "kind": "request",
+            "field": field,
+            "message": f"line {line}: {reason}",
+            "text": text,
+        }
+        kept = {name: _storable(value) for name, value in error.items()}
+        return NewJob(
+            id=uuid7(),
+            line=line,
+            pipeline=self._batch.endpoint,
+            endpoint=self._batch.endpoint,
+            source=None,
+            source_version=None,
+            destination=None,
+            custom_id=None,
+            arguments="{}",
+            passthrough=None,
+            seed=None,
+            error=json.dumps(kept),
+        )
+
+
+def _json(value: dict[str, Any], field: str) -> str:
+    """Return JSON that PostgreSQL takes, which knows neither NUL nor half a surrogate pair.
+
+    Raises:
+        RowInvalid: The value holds one of these.
+    """
+    written = json.dumps(value, ensure_ascii=False)
+    if _NUL.search(written) or not _encodable(written):
+        reason = f"{field}: holds a NUL character or half a character (a lone surrogate)"
+        raise RowInvalid(reason, field=field)
+    return written
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _storable(text: str | None) -> str | None:
+    """Return a text with what PostgreSQL can't store made visible."""
+    if text is None:
+        return None
+    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

@@ -1,0 +1,152 @@
+"""What happens before a batch exists: every check that can be made at once, then one row."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+from models import catalog
+from scheduler import arguments
+from scheduler.errors import DestinationUnwritable, KeyReused
+from scheduler.ingest import source_of
+from scheduler.ledger import batches
+from scheduler.ledger.batches import Submission
+from scheduler.ledger.session import Ledger
+from scheduler.manifests import Source
+from scheduler.storage import Storage, parse_address
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What somebody wants enlarged.
+
+    Attributes:
+        source: Address of a folder, prefix, image or manifest.
+        destination: Address of the folder or prefix for the results.
+        endpoint: The catalogue's id.
+        arguments: The endpoint's arguments for every row; a row's own win.
+        include: Globs of relative paths to take from a folder or prefix; none takes all images.
+        exclude: Globs of relative paths to leave out.
+        priority: Batches with a higher one are served first.
+        owner: Who shares the fleet as one.
+        idempotency_key: Makes a repeated submission the same batch, whatever the source's version.
+        again: Submit anew even if the same was submitted before.
+        in_place: A result may replace its own source.
+        only_if_absent: A result must not replace anything.
+    """
+
+    source: str
+    destination: str
+    endpoint: str = catalog.DEFAULT_ENDPOINT
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    priority: int = 0
+    owner: str = ""
+    idempotency_key: str | None = None
+    again: bool = False
+    in_place: bool = False
+    only_if_absent: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submitted:
+    """The batch that an order became, or already was."""
+
+    id: UUID
+    new: bool
+
+
+def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
+    """Check an order and write its batch; a scheduler reads the source from then on.
+
+    Raises:
+        RequestError: The endpoint, an argument, the source or the destination won't do.
+        WorldError: The ledger or a store is unwell; nothing was submitted.
+    """
+    checked = arguments.checked(order.endpoint, dict(order.arguments))
+    options = _options(order)
+    source = source_of(storage, order.source, options)
+    source.check()
+    _check_destination(storage, source, order)
+    version = source.version()
+    submission = Submission(
+        id=uuid7(),
+        owner=order.owner,
+        priority=order.priority,
+        source=order.source,
+        source_version=version,
+        destination=str(parse_address(order.destination).folder()),
+        endpoint=order.endpoint,
+        arguments=json.dumps(checked),
+        options=json.dumps(options),
+        fingerprint=_fingerprint(order, version, checked, options),
+    )
+    with ledger.begin() as session:
+        id_, new = batches.submit(session, submission, again=order.again)
+        if not new:
+            _check_same(batches.get(session, id_), submission, order)
+    return Submitted(id=id_, new=new)
+
+
+def _options(order: Order) -> dict[str, Any]:
+    return {
+        "include": list(order.include),
+        "exclude": list(order.exclude),
+        "in_place": order.in_place,
+        "only_if_absent": order.only_if_absent,
+    }
+
+
+def _check_destination(storage: Storage, source: Source, order: Order) -> None:
+    """Refuse what would fail for every row, or feed results back in as sources."""
+    destination = parse_address(order.destination).folder()
+    for root in source.roots:
+        folder = parse_address(root).folder()
+        inside = destination.relative_to(folder) is not None
+        if source.lists and (inside or destination == folder) and not order.in_place:
+            reason = (
+                f"destination: {destination} lies in the source {folder}, so results would be "
+                "taken for sources the next time; choose a place beside it"
+            )
+            raise DestinationUnwritable(reason, field="destination")
+    storage.check_writable(str(destination))
+
+
+def _fingerprint(
+    order: Order, version: str, checked: Mapping[str, Any], options: Mapping[str, Any]
+) -> str:
+    """Return what two submissions have in common when they are the same."""
+    if order.idempotency_key is not None:
+        parts: list[Any] = ["key", order.owner, order.idempotency_key]
+    else:
+        parts = [
+            order.owner,
+            order.source,
+            version,
+            order.destination,
+            order.endpoint,
+            checked,
+            options,
+        ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _check_same(found: batches.Batch, asked: Submission, order: Order) -> None:
+    """Refuse an idempotency key that was used for something else.
+
+    Raises:
+        KeyReused: The batch under this key has another source, destination or endpoint.
+    """
+    was = (found.source, found.destination, found.endpoint, found.arguments)
+    now = (asked.source, asked.destination, asked.endpoint, json.loads(asked.arguments))
+    if was != now:
+        reason = (
+            f"idempotency_key: {order.idempotency_key!r} was used for {found.source} -> "
+            f"{found.destination} by {found.endpoint}; use another key for another submission"
+        )
+        raise KeyReused(reason, field="idempotency_key")

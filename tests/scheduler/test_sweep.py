@@ -1,0 +1,133 @@
+from datetime import datetime, timedelta
+
+import pytest
+import redis
+from celery import Celery
+from sqlalchemy import text
+
+from scheduler.dispatch import Dispatcher
+from scheduler.ledger import fleet, jobs
+from scheduler.ledger.session import Ledger, database_time
+from scheduler.settings import Settings
+from scheduler.sweep import Sweeper
+from tests.factories import ENDPOINT, make_batch, make_worker
+
+QUEUE = ENDPOINT.replace("/", ".")
+
+
+@pytest.fixture
+def sweeper(ledger: Ledger, client: redis.Redis, settings: Settings) -> Sweeper:
+    return Sweeper(ledger, client, settings)
+
+
+def now_of(ledger: Ledger) -> datetime:
+    with ledger.begin() as session:
+        return database_time(session)
+
+
+def states(ledger: Ledger) -> list[str]:
+    with ledger.begin() as session:
+        return list(session.scalars(text("select state from jobs order by line")))
+
+
+@pytest.fixture
+def queued(ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings, sweeper: Sweeper):
+    """Three jobs in two states of mind: queued in the ledger, one message each in Redis."""
+    make_batch(ledger, 3)
+    sweeper.step(now_of(ledger))  # sets the sentinel
+    one_each = settings.model_copy(update={"bundle_jobs": 1})
+    assert Dispatcher(ledger, app, one_each).step(now_of(ledger)) >= 2
+    Dispatcher(ledger, app, one_each).step(now_of(ledger))
+
+
+@pytest.mark.usefixtures("queued")
+def test_ten_minutes_of_honest_waiting_publish_nothing_twice(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings, sweeper: Sweeper
+) -> None:
+    start = now_of(ledger)
+    before = states(ledger)
+    length = client.llen(settings.redis_prefix + QUEUE)
+    one_each = settings.model_copy(update={"bundle_jobs": 1})
+
+    for seconds in range(0, 601, 2):
+        sweeper.step(start + timedelta(seconds=seconds))
+        Dispatcher(ledger, app, one_each).step(start)
+
+    assert states(ledger) == before
+    assert client.llen(settings.redis_prefix + QUEUE) == length
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_message_that_is_gone_in_two_sweeps_is_lost(
+    ledger: Ledger, client: redis.Redis, settings: Settings, sweeper: Sweeper
+) -> None:
+    before = states(ledger).count("queued")
+    client.rpop(settings.redis_prefix + QUEUE)  # popped by a worker that died before its note
+
+    sweeper.step(now_of(ledger))
+    once = states(ledger).count("queued")
+    sweeper.step(now_of(ledger))
+    twice = states(ledger).count("queued")
+
+    assert (once, twice) == (before, before - 1)
+
+
+@pytest.mark.usefixtures("queued")
+def test_after_a_flush_everything_is_put_back_at_once(
+    ledger: Ledger, client: redis.Redis, settings: Settings, sweeper: Sweeper
+) -> None:
+    for key in client.keys(settings.redis_prefix + "*"):
+        client.delete(key)
+
+    sweeper.step(now_of(ledger))
+
+    assert states(ledger).count("queued") == 0
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_message_in_a_worker_s_hands_is_not_lost(
+    ledger: Ledger, app: Celery, settings: Settings, sweeper: Sweeper
+) -> None:
+    before = states(ledger)
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        queue.get(timeout=5)  # popped and noted as unacked, never acknowledged
+
+        for _ in range(3):
+            sweeper.step(now_of(ledger))
+
+        assert states(ledger) == before
+        queue.close()
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_message_in_a_dead_worker_s_hands_is_put_back(
+    ledger: Ledger, app: Celery, settings: Settings, sweeper: Sweeper
+) -> None:
+    before = states(ledger).count("queued")
+    make_worker(ledger, lease_s=0.001)
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        queue.get(timeout=5)
+
+        sweeper.step(now_of(ledger))  # buries the worker
+        sweeper.step(now_of(ledger))
+        after = states(ledger).count("queued")
+        queue.close()
+
+    assert after == before - 1
+
+
+def test_a_lapsed_lease_buries_the_worker(ledger: Ledger, sweeper: Sweeper) -> None:
+    batch = make_batch(ledger, 1)
+    worker = make_worker(ledger, lease_s=0.001)
+    with ledger.begin() as session:
+        taken = jobs.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
+        jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
+
+    sweeper.step(now_of(ledger))
+
+    assert states(ledger) == ["waiting"]
+    with ledger.begin() as session:
+        assert fleet.alive(session) == []
+        assert fleet.ready_counts(session) == {}
