@@ -20,7 +20,7 @@ from scheduler.ledger import batches, intake
 from scheduler.ledger.intake import Chunk, NewJob
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState
-from scheduler.manifests import Entry, Rejected, Row, Skipped, Source, open_source
+from scheduler.manifests import Item, Rejected, Row, Skipped, Source, open_source
 from scheduler.naming import Naming
 from scheduler.settings import Settings
 from scheduler.storage import Storage
@@ -38,7 +38,7 @@ class Reading:
     """A source that is being read: where it stands, and what comes next."""
 
     cursor: dict[str, Any] | None
-    entries: Iterator[Entry]
+    entries: Iterator[Item]
     intake: "Intake"
 
 
@@ -92,8 +92,14 @@ class Reader:
             reading.cursor = chunk.cursor
 
     def _begin(self, batch: Batch) -> Reading:
-        source = source_of(self._storage, batch.source, batch.options)
-        source.expect(batch.source_version)
+        source = open_source(
+            self._storage,
+            batch.source,
+            include=batch.options["include"],
+            exclude=batch.options["exclude"],
+            destination=batch.destination,
+            version=batch.source_version,
+        )
         return Reading(
             cursor=batch.cursor,
             entries=iter(source.rows(batch.cursor)),
@@ -107,16 +113,6 @@ class Reader:
             intake.unreadable(session, batch.id, str(exc))
 
 
-def source_of(storage: Storage, source: str, options: dict[str, Any]) -> Source:
-    """Open a batch's source with the globs that it was submitted with."""
-    return open_source(
-        storage,
-        source,
-        include=tuple(options.get("include", ())),
-        exclude=tuple(options.get("exclude", ())),
-    )
-
-
 class Intake:
     """Turns one batch's entries into rows of the ledger."""
 
@@ -127,10 +123,10 @@ class Intake:
         self._naming = Naming(
             destination=batch.destination,
             roots=source.roots,
-            in_place=bool(batch.options.get("in_place")),
+            in_place=batch.options["in_place"],
         )
 
-    def chunk(self, entries: list[Entry], *, before: dict[str, Any] | None, last: bool) -> Chunk:
+    def chunk(self, entries: list[Item], *, before: dict[str, Any] | None, last: bool) -> Chunk:
         """Return the entries as a chunk; a row that can't become a job is rejected, not raised."""
         rows = [self._row(entry) for entry in entries if not isinstance(entry, Skipped)]
         return Chunk(
@@ -167,7 +163,7 @@ class Intake:
             ),
             custom_id=row.custom_id,
             arguments=_json(checked, "arguments"),
-            passthrough=_json(row.passthrough, "passthrough") if row.passthrough else None,
+            passthrough=_json(dict(row.passthrough), "passthrough") if row.passthrough else None,
             # Drawn here, so that every attempt and every worker makes the same image.
             seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
         )

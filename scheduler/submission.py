@@ -12,11 +12,10 @@ from uuid_utils.compat import uuid7
 from models import catalog
 from scheduler import arguments
 from scheduler.errors import DestinationUnwritable, KeyReused
-from scheduler.ingest import source_of
 from scheduler.ledger import batches
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.session import Ledger
-from scheduler.manifests import Source
+from scheduler.manifests import Source, open_source
 from scheduler.storage import Storage, parse_address
 
 
@@ -70,9 +69,16 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
     """
     checked = arguments.checked(order.endpoint, dict(order.arguments))
     options = _options(order)
-    source = source_of(storage, order.source, options)
+    destination = str(parse_address(order.destination).folder())
+    source = open_source(
+        storage,
+        order.source,
+        include=order.include,
+        exclude=order.exclude,
+        destination=destination,
+    )
     source.check()
-    _check_destination(storage, source, order)
+    _check_destination(storage, source, destination, in_place=order.in_place)
     version = source.version()
     submission = Submission(
         id=uuid7(),
@@ -80,7 +86,7 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         priority=order.priority,
         source=order.source,
         source_version=version,
-        destination=str(parse_address(order.destination).folder()),
+        destination=destination,
         endpoint=order.endpoint,
         arguments=json.dumps(checked),
         options=json.dumps(options),
@@ -102,19 +108,17 @@ def _options(order: Order) -> dict[str, Any]:
     }
 
 
-def _check_destination(storage: Storage, source: Source, order: Order) -> None:
+def _check_destination(
+    storage: Storage, source: Source, destination: str, *, in_place: bool
+) -> None:
     """Refuse what would fail for every row, or feed results back in as sources."""
-    destination = parse_address(order.destination).folder()
-    for root in source.roots:
-        folder = parse_address(root).folder()
-        inside = destination.relative_to(folder) is not None
-        if source.lists and (inside or destination == folder) and not order.in_place:
-            reason = (
-                f"destination: {destination} lies in the source {folder}, so results would be "
-                "taken for sources the next time; choose a place beside it"
-            )
-            raise DestinationUnwritable(reason, field="destination")
-    storage.check_writable(str(destination))
+    if source.kind == "listing" and destination in source.roots and not in_place:
+        reason = (
+            f"destination: {destination} is the source itself, so results would be taken for "
+            "sources the next time; choose another folder, or say --in-place"
+        )
+        raise DestinationUnwritable(reason, field="destination")
+    storage.check_writable(destination)
 
 
 def _fingerprint(
@@ -128,7 +132,7 @@ def _fingerprint(
             order.owner,
             order.source,
             version,
-            order.destination,
+            str(parse_address(order.destination).folder()),
             order.endpoint,
             checked,
             options,
