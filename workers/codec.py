@@ -4,6 +4,7 @@ No input whatever makes `probe` or `decode` raise anything but errors of `models
 calls give equal results; nothing is shared between threads.
 """
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO
@@ -28,6 +29,7 @@ __all__ = ["Header", "decode", "encode", "probe", "read_provenance", "verify"]
 
 _JPEG_EXIF_BYTES = 65_533  # a segment's 16-bit length counts itself
 _WEBP_EXIF_BYTES = 2**24
+_STRIP_ROWS = 32
 _DRAFT = 8  # libjpeg can decode at an eighth of the size
 _NOTICEABLE = 8  # levels of 255
 
@@ -41,7 +43,8 @@ class Header:
         size: Of the upright picture.
         bits: Of a sample once decoded: 8 or 16.
         frames: Pictures in the file; 2 stands for two or more.
-        decoded_bytes: Of the `Picture` that `decode` returns; decoding takes about three times it.
+        decoded_bytes: Of the `Picture` that `decode` returns, at most. While decoding, three times
+            as much is in use; six times with transparency, or in WebP (measured on 12 MP).
     """
 
     format: str
@@ -115,6 +118,7 @@ def decode(data: bytes, *, max_pixels: int) -> Picture:
             message = f"this {header.format} file is animated or has several pages; only single "
             raise ImageUnreadable(message + "pictures are enlarged: extract them first")
         samples, icc = read_samples(data, format_, image)
+        image.close()  # frees Pillow's own copy
         block = cleaned(exif) if exif else None
         return to_picture(samples, orientation=_turn(format_, exif), icc=icc, exif=block)
 
@@ -153,8 +157,31 @@ def _encode_png(picture: Picture, provenance: Mapping[str, str]) -> bytes:
     chunks = PngInfo()
     chunks.add(b"iTXt", itxt(provenance))
     out = BytesIO()
-    _image(samples).save(out, "PNG", pnginfo=chunks, icc_profile=picture.icc, exif=picture.exif)
+    _image(samples).save(
+        out,
+        "PNG",
+        compress_type=_best_strategy(samples),
+        pnginfo=chunks,
+        icc_profile=picture.icc,
+        exif=picture.exif,
+    )
     return out.getvalue()
+
+
+def _best_strategy(samples: Pixels) -> int:
+    """Choose zlib's strategy by trying both on three strips.
+
+    Looking for runs only is 7 times as fast on photographs, and smaller; drawings and text become 9
+    times as large with it (measured on 6 MP).
+    """
+    tops = (len(samples) * quarter // 4 for quarter in (1, 2, 3))
+    strips = _image(np.concatenate([samples[top : top + _STRIP_ROWS] for top in tops]))
+    sizes = {}
+    for strategy in (zlib.Z_RLE, zlib.Z_FILTERED):
+        out = BytesIO()
+        strips.save(out, "PNG", compress_type=strategy)
+        sizes[strategy] = out.tell()
+    return zlib.Z_RLE if sizes[zlib.Z_RLE] <= 1.1 * sizes[zlib.Z_FILTERED] else zlib.Z_FILTERED
 
 
 def _encode_jpeg(picture: Picture, quality: int, provenance: Mapping[str, str]) -> bytes:
@@ -233,7 +260,7 @@ def _decodes_to_constant(encoded: bytes, size: Size) -> bool:
         if format_.name == "PNG":
             _chunks(encoded)
         # A JPEG's stream is read in full either way, but most of the arithmetic is left out.
-        image.draft(None, (size.width // _DRAFT, size.height // _DRAFT))
+        image.draft(None, (max(1, size.width // _DRAFT), max(1, size.height // _DRAFT)))
         if not _is_constant(image):
             return False
         return image.size == size or _is_constant(open_image(encoded, format_))

@@ -1,5 +1,7 @@
 """Turns an opened image of whatever mode into samples, and those into a picture."""
 
+from typing import cast
+
 import numpy as np
 from PIL.ImageFile import ImageFile
 
@@ -60,9 +62,10 @@ def _read_shallow(
         return np.array(colour.lab_to_srgb(image)), None, None
     if image.mode == "P":
         return np.array(image.convert("RGB" if key is None else "RGBA")), profile, None
-    if format_.name == "PNG" and isinstance(key, int):
+    if format_.name == "PNG" and image.mode == "L" and isinstance(key, int):
         key = key * 255 // (2 ** data[24] - 1)  # stated in the file's depth, which IHDR has at 24
-    samples = np.array(image.convert(_TARGETS[image.mode]))
+    target = _TARGETS[image.mode]
+    samples = np.array(image if image.mode == target else image.convert(target))
     return samples[..., None] if samples.ndim == 2 else samples, profile, key
 
 
@@ -92,9 +95,8 @@ def to_picture(
     if alpha is not None and alpha.min() == np.iinfo(alpha.dtype).max:
         alpha = None
     grey = channels <= 2
-    pixels: Pixels = np.ascontiguousarray(upright[..., :3])
-    if grey:
-        pixels = np.repeat(upright[..., :1], 3, axis=2)
+    pixels = np.repeat(upright[..., :1], 3, axis=2) if grey else upright[..., :3]
+    pixels = cast(Pixels, np.ascontiguousarray(pixels))  # the stubs lose a union's types
     if alpha is not None:
         pixels = fill_hidden(pixels, alpha)
     return Picture(pixels=pixels, alpha=alpha, grey=grey, icc=icc, exif=exif)

@@ -1,0 +1,63 @@
+"""What holds for every endpoint of the catalogue that needs no weights, those to come included."""
+
+import numpy as np
+import pytest
+
+from models.catalog import ENDPOINTS
+from models.errors import Cancelled
+from models.schema import Size
+from tests.models.contexts import load_upscaler, make_context
+from tests.pictures import make_picture
+
+READY = [endpoint for endpoint in ENDPOINTS.values() if not endpoint.weights]
+
+every_upscaler = pytest.mark.parametrize("endpoint", READY, ids=lambda endpoint: endpoint.id)
+
+
+@every_upscaler
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("size", [(37, 23), (1, 1), (1, 19), (64, 65)], ids=str)
+def test_the_result_has_the_promised_size(endpoint, size, bits):
+    request = endpoint.request_class()(image_url="picture.png")
+    promised = request.output_size(Size(*size))
+
+    result = load_upscaler(endpoint.id).upscale(
+        make_picture(*size, bits=bits), request, make_context()
+    )
+
+    assert [image.shape for image in result.images] == [(promised.height, promised.width, 3)]
+    assert all(image.dtype in (np.uint8, np.uint16) for image in result.images)
+
+
+@every_upscaler
+def test_the_same_seed_gives_the_same_pixels(endpoint):
+    request = endpoint.request_class()(image_url="picture.png")
+    picture = make_picture(33, 21)
+    before = picture.pixels.copy()
+
+    first, second = (
+        load_upscaler(endpoint.id).upscale(picture, request, make_context(seed=7)) for _ in range(2)
+    )
+
+    assert first.seed == second.seed
+    assert all(map(np.array_equal, first.images, second.images))
+    assert np.array_equal(picture.pixels, before)
+
+
+@every_upscaler
+@pytest.mark.parametrize("bits", [8, 16])
+def test_progress_rises_to_1_and_cancellation_unwinds(endpoint, bits):
+    upscaler = load_upscaler(endpoint.id)
+    request = endpoint.request_class()(image_url="picture.png")
+    picture = make_picture(33, 21, bits=bits)
+    seen: list[float] = []
+
+    def cancel() -> None:
+        raise Cancelled
+
+    upscaler.upscale(picture, request, make_context(progress=lambda done, stage: seen.append(done)))
+    with pytest.raises(Cancelled):
+        upscaler.upscale(picture, request, make_context(check_cancelled=cancel))
+
+    assert seen == sorted(seen)
+    assert seen[-1] == 1.0
