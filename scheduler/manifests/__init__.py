@@ -1,1 +1,23 @@
-"""Readers that turn a source (folder, prefix, manifest) into rows, one format a file."""
+"""Where a batch's rows come from: manifests, folders, prefixes and single images."""
+
+from scheduler.manifests.kinds import open_source
+from scheduler.manifests.rows import (
+    IMAGE_SUFFIXES,
+    Cursor,
+    Item,
+    Rejected,
+    Row,
+    Skipped,
+    Source,
+)
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Cursor",
+    "Item",
+    "Rejected",
+    "Row",
+    "Skipped",
+    "Source",
+    "open_source",
+]

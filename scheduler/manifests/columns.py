@@ -1,7 +1,7 @@
-"""From the columns of a manifest's row to a `Row`: shared by every manifest whose rows have names."""
+"""From a manifest row's columns to a `Row`: shared by every manifest with named columns."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from scheduler.errors import AddressInvalid, RowInvalid
 from scheduler.manifests.rows import Cursor, Row
@@ -10,6 +10,7 @@ from scheduler.storage import parse_address
 COLUMNS = ("source", "version_id", "destination", "id", "arguments")
 """What we read; every other column passes through."""
 ID_CHARACTERS = 255
+SOURCE_MISSING = "source: is missing; write the image's s3:// or file:// address"
 
 
 def row_of(columns: Mapping[str, Any], *, line: int, cursor: Cursor) -> Row:
@@ -34,20 +35,20 @@ def row_of(columns: Mapping[str, Any], *, line: int, cursor: Cursor) -> Row:
 def _source(columns: Mapping[str, Any]) -> str:
     text = _text(columns, "source")
     if text is None:
-        raise _wrong("source", "is missing; write the image's s3:// or file:// address")
+        raise RowInvalid(SOURCE_MISSING, field="source")
     try:
         place = parse_address(text)
     except AddressInvalid as exc:
-        raise _wrong("source", str(exc)) from exc
+        raise RowInvalid(f"source: {exc}", field="source") from exc
     if place.is_folder:
-        raise _wrong("source", f"{text!r} names a folder; name one image")
+        _refuse("source", f"{text!r} names a folder; name one image")
     return str(place)
 
 
 def _version(columns: Mapping[str, Any], source: str) -> str | None:
     version = _text(columns, "version_id")
     if version is not None and not source.startswith("s3://"):
-        raise _wrong("version_id", "only s3:// objects have versions; remove it")
+        _refuse("version_id", "only s3:// objects have versions; remove it")
     return version
 
 
@@ -56,9 +57,9 @@ def _id(columns: Mapping[str, Any]) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value is not None and not isinstance(value, str):
-        raise _wrong("id", f"must be a text or an integer, not {_kind(value)}")
+        _refuse("id", f"must be a text or an integer, not {_kind(value)}")
     if value is not None and not 1 <= len(value) <= ID_CHARACTERS:
-        raise _wrong("id", f"has {len(value)} characters; 1 to {ID_CHARACTERS} are allowed")
+        _refuse("id", f"has {len(value)} characters; 1 to {ID_CHARACTERS} are allowed")
     return value
 
 
@@ -67,7 +68,7 @@ def _arguments(columns: Mapping[str, Any]) -> dict[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, dict):
-        raise _wrong("arguments", f"must be an object, not {_kind(value)}")
+        _refuse("arguments", f"must be an object, not {_kind(value)}")
     return value
 
 
@@ -76,9 +77,9 @@ def _text(columns: Mapping[str, Any], name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):
-        raise _wrong(name, f"must be a text, not {_kind(value)}")
+        _refuse(name, f"must be a text, not {_kind(value)}")
     if not value:
-        raise _wrong(name, "is empty; leave it out or fill it in")
+        _refuse(name, "is empty; leave it out or fill it in")
     return value
 
 
@@ -93,5 +94,5 @@ def _kind(value: object) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def _wrong(name: str, what: str) -> RowInvalid:
-    return RowInvalid(f"{name}: {what}", field=name)
+def _refuse(name: str, what: str) -> NoReturn:
+    raise RowInvalid(f"{name}: {what}", field=name)

@@ -6,6 +6,7 @@ The file may be compressed with gzip, which its first bytes tell. No row's fault
 
 import gzip
 import hashlib
+import io
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from itertools import islice
 from typing import BinaryIO, cast
 
 from scheduler.errors import ObjectChanged, RowInvalid, SourceUnreadable
-from scheduler.manifests.columns import row_of
+from scheduler.manifests.columns import SOURCE_MISSING, row_of
 from scheduler.manifests.lines import Line, bounded_lines
 from scheduler.manifests.rows import Cursor, Rejected, Row
 from scheduler.manifests.strict_json import parse_object
@@ -26,6 +27,8 @@ QUOTED_CHARACTERS = 1000
 """How much of a bad row its rejection shows."""
 LOOKED_AT = 100
 """Rows of which one must have a source, or the file is no manifest."""
+LOOKED_AT_BYTES = 4 * ROW_BYTES
+"""The same in bytes: a huge file without line ends is refused without reading it through."""
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 GZIP = b"\x1f\x8b"
 BLOCK = 2**20
@@ -61,33 +64,22 @@ class JsonLines:
         """Refuse a file in whose first hundred rows none has a source."""
         first: Rejected | None = None
         with self._reading() as stream:
-            for item in islice(self._parsed(stream, 0, 0), LOOKED_AT):
-                if isinstance(item, Row) or item.field not in (None, "source"):
-                    return
-                if item.field == "source" and '"source"' in item.text:
-                    return
-                first = first or item
-        if first is None:
-            raise self._no_manifest("it has no rows")
-        raise self._no_manifest(f"line {first.line}: {first.reason}")
+            beginning = io.BytesIO(stream.read(LOOKED_AT_BYTES))
+        for item in islice(_parsed(beginning, offset=0, number=0, version=""), LOOKED_AT):
+            if isinstance(item, Row) or (item.field and item.reason != SOURCE_MISSING):
+                return
+            first = first or item
+        why = f"line {first.line}: {first.reason}" if first else "it has no rows"
+        raise self._no_manifest(why)
 
     def rows(self, cursor: Cursor | None = None) -> Iterator[Row | Rejected]:
         """Yield one item for each line that is not blank."""
-        place = {"offset": 0, "line": 0} if cursor is None else cursor
-        if cursor is not None and cursor["version"] != self.version():
-            raise self._changed()
-        with self._reading(place["offset"]) as stream:
-            yield from self._parsed(stream, place["offset"], place["line"])
-
-    def _parsed(self, stream: BinaryIO, offset: int, number: int) -> Iterator[Row | Rejected]:
         version = self.version()
-        for line in bounded_lines(stream, ROW_BYTES):
-            data = line.data.removeprefix(BYTE_ORDER_MARK) if offset == 0 else line.data
-            offset += line.size
-            number += 1
-            if data.strip():
-                cursor = {"offset": offset, "line": number, "version": version}
-                yield _item(line._replace(data=data), number, cursor)
+        at = cursor or {"offset": 0, "line": 0, "version": version}
+        if at["version"] != version:
+            raise self._changed()
+        with self._reading(at["offset"]) as stream:
+            yield from _parsed(stream, offset=at["offset"], number=at["line"], version=version)
 
     @contextmanager
     def _reading(self, start: int = 0) -> Iterator[BinaryIO]:
@@ -140,11 +132,24 @@ class JsonLines:
         return SourceUnreadable(reason, field="source")
 
 
+def _parsed(
+    stream: BinaryIO, *, offset: int, number: int, version: str
+) -> Iterator[Row | Rejected]:
+    """Read lines on from byte `offset`, which is behind line `number`."""
+    for line in bounded_lines(stream, ROW_BYTES):
+        data = line.data.removeprefix(BYTE_ORDER_MARK) if offset == 0 else line.data
+        offset += line.size
+        number += 1
+        if data.strip():
+            cursor = {"offset": offset, "line": number, "version": version}
+            yield _item(line._replace(data=data), number, cursor)
+
+
 def _item(line: Line, number: int, cursor: Cursor) -> Row | Rejected:
     """Read one line that is not blank."""
     try:
         if not line.whole:
-            raise RowInvalid(f"is longer than {ROW_BYTES} bytes")
+            raise RowInvalid(f"the row is longer than {ROW_BYTES} bytes")
         return row_of(parse_object(_decoded(line.data)), line=number, cursor=cursor)
     except RowInvalid as exc:
         return Rejected(
@@ -156,7 +161,7 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode()
     except UnicodeDecodeError as exc:
-        raise RowInvalid(f"is no UTF-8 at byte {exc.start + 1}") from exc
+        raise RowInvalid(f"the row is no UTF-8 at byte {exc.start + 1}") from exc
 
 
 def _shown(data: bytes) -> str:

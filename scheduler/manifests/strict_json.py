@@ -1,4 +1,4 @@
-"""JSON as a database can keep it: no doubled names, no NaN, no infinity, no NUL, no half characters.
+"""JSON as a database can keep it: no doubled names, NaN, infinity, NUL or half characters.
 
 Python's parser lets all of these through, and each would fail later, at a worse place.
 """
@@ -20,16 +20,18 @@ def parse_object(text: str) -> dict[str, Any]:
     Raises:
         RowInvalid: It is no JSON, no object, or holds what is listed above.
     """
-    if max(text.count("["), text.count("{")) > DEEPEST:
+    if text.count("[") + text.count("{") > DEEPEST:
         _refuse_depth(text)
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as exc:
-        raise RowInvalid(f"is no JSON: {exc.msg} at column {exc.colno}") from exc
+        raise RowInvalid(f"the row is no JSON: {exc.msg} at column {exc.colno}") from exc
     except ValueError as exc:  # An integer of more than 4300 digits.
-        raise RowInvalid("holds a number with too many digits") from exc
+        reason = "the row holds a number with too many digits"
+        raise RowInvalid(reason) from exc
     if not isinstance(value, dict):
-        raise RowInvalid('is no JSON object; a row looks like {"source": "s3://bucket/key"}')
+        reason = 'the row is no JSON object; a row looks like {"source": "s3://bucket/key"}'
+        raise RowInvalid(reason)
     if "\\u" in text:  # NUL and half characters can only come in as escapes.
         _refuse_unstorable(value)
     return value
@@ -47,7 +49,7 @@ def _refuse_depth(text: str) -> None:
         elif letter in "[{":
             depth += 1
             if depth > DEEPEST:
-                raise RowInvalid(f"is nested deeper than {DEEPEST} levels")
+                raise RowInvalid(f"the row is nested deeper than {DEEPEST} levels")
         elif letter in "]}":
             depth -= 1
 
@@ -95,6 +97,4 @@ def _field(name: str) -> str | None:
     return None if unstorable(name) else name
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_float=_float, parse_constant=_constant
-)
+_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_float, parse_constant=_constant)

@@ -8,7 +8,7 @@ from models.errors import EnlargerError
 from scheduler.errors import AccessDenied, AddressInvalid, ObjectMissing, StorageUnavailable
 from scheduler.storage.address import Address
 
-MISSING = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
+MISSING = {errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENXIO}
 DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 IMPOSSIBLE = {errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP}
 

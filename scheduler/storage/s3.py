@@ -78,6 +78,9 @@ class S3Store:
             request["RequestPayer"] = "requester"
         with s3_errors(place):
             reply = self._client.head_object(**request)
+        if "ETag" not in reply or "LastModified" not in reply:
+            reason = f"{place}: the answer is not S3's; check the setting s3_endpoint_url"
+            raise StorageRefused(reason)
         return ObjectInfo(
             address=str(place),
             size=reply["ContentLength"],

@@ -12,7 +12,6 @@ from botocore.exceptions import (
     PartialCredentialsError,
     TokenRetrievalError,
 )
-from botocore.parsers import ResponseParserError
 
 from models.errors import EnlargerError
 from scheduler.errors import (
@@ -78,9 +77,6 @@ def s3_errors(place: Address) -> Iterator[None]:
     except ParamValidationError as exc:
         reason = f"{place}: S3 has no such address ({exc}); check bucket and key"
         raise AddressInvalid(reason) from exc
-    except ResponseParserError as exc:
-        reason = f"{place}: the answer is not S3's; check the setting s3_endpoint_url"
-        raise StorageUnavailable(reason) from exc
     except BotoCoreError as exc:
         raise StorageUnavailable(f"{place}: the object store is unwell: {exc}") from exc
 
