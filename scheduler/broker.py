@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
 import redis
@@ -79,7 +79,7 @@ def redis_url(settings: Settings) -> str:
     return settings.redis_url.get_secret_value()
 
 
-def connect(settings: Settings) -> "redis.Redis[bytes]":
+def connect(settings: Settings) -> redis.Redis:
     """Return a client for everything that is not Celery's: the sentinel, and looking into lists."""
     return redis.Redis.from_url(
         redis_url(settings), socket_timeout=10, socket_connect_timeout=10, health_check_interval=25
@@ -107,6 +107,7 @@ def publish(app: Celery, pipeline: str, bundles: Iterable[Sequence[Ticket]]) -> 
         BrokerUnavailable: Some messages may be in, some not; the sweeper finds out which.
     """
     queue = queue_name(pipeline)
+    producer: Any  # kombu's type stubs do not know `batch` yet
     with (
         unavailable_mapped(),
         app.producer_pool.acquire(block=True) as producer,
@@ -151,7 +152,7 @@ class Presence(NamedTuple):
     unacked: dict[Ticket, datetime]
 
 
-def presence(client: "redis.Redis[bytes]", settings: Settings, pipeline: str) -> Presence:
+def presence(client: redis.Redis, settings: Settings, pipeline: str) -> Presence:
     """Look into the pipeline's list and into Celery's unacked set.
 
     The list is read first: a message that moves on meanwhile is then seen in the second place.
@@ -160,11 +161,14 @@ def presence(client: "redis.Redis[bytes]", settings: Settings, pipeline: str) ->
     """
     prefix = settings.redis_prefix
     queue = queue_name(pipeline)
+    listed: list[bytes]
+    taken: list[tuple[bytes, float]]
+    unacked: list[bytes | None]
     with unavailable_mapped():
-        listed = client.lrange(prefix + queue, 0, -1)
-        taken = client.zrange(prefix + "unacked_index", 0, -1, withscores=True)
+        listed = cast(Any, client.lrange(prefix + queue, 0, -1))
+        taken = cast(Any, client.zrange(prefix + "unacked_index", 0, -1, withscores=True))
         since = {tag: datetime.fromtimestamp(score, UTC) for tag, score in taken}
-        unacked = client.hmget(prefix + "unacked", list(since)) if since else []
+        unacked = cast(Any, client.hmget(prefix + "unacked", list(since))) if since else []
     return Presence(
         listed={ticket for raw in listed for ticket in _tickets(json.loads(raw))},
         unacked={
@@ -187,7 +191,7 @@ def _tickets(message: dict[str, Any]) -> list[Ticket]:
     return tickets_of(args[0])
 
 
-def flushed(client: "redis.Redis[bytes]", settings: Settings) -> bool:
+def flushed(client: redis.Redis, settings: Settings) -> bool:
     """Say whether Redis forgot everything since the last call, and set the sentinel again."""
     with unavailable_mapped():
         return bool(client.set(settings.redis_prefix + SENTINEL, "1", nx=True))

@@ -127,7 +127,7 @@ def bundle_size(cost_s: float, settings: Settings) -> int:
 def split(taken: Sequence[Queued]) -> list[tuple[Ticket, ...]]:
     """Part a bundle so that each job that must run alone has a message of its own."""
     together = tuple(job.ticket for job in taken if not job.alone)
-    alone = [(job.ticket,) for job in taken if job.alone]
+    alone: list[tuple[Ticket, ...]] = [(job.ticket,) for job in taken if job.alone]
     return [together, *alone] if together else alone
 
 
@@ -178,7 +178,8 @@ def expected_cost(batch: Batch) -> float:
 
 def queued_count(session: Session, pipeline: str) -> int:
     """Count the pipeline's queued jobs; no more than its window is wide."""
-    return session.execute(
+    count = session.execute(
         text("select count(*) from jobs where pipeline = :pipeline and state = 'queued'"),
         {"pipeline": pipeline},
     ).scalar_one()
+    return int(count)

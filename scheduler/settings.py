@@ -12,7 +12,9 @@ MEBIBYTE = 2**20
 class Settings(BaseSettings):
     """Built once in a process's `main` and passed on; never a global."""
 
-    model_config = SettingsConfigDict(env_prefix="ENLARGER_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ENLARGER_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     home: Path = Field(
         default=Path("~/.local/share/enlarger"),

@@ -15,6 +15,7 @@ from scheduler.errors import DestinationUnwritable, KeyReused
 from scheduler.ledger import batches
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import Batch
 from scheduler.manifests import Source, open_source
 from scheduler.storage import Storage, parse_address
 
@@ -140,7 +141,7 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _check_same(found: batches.Batch, asked: Submission, order: Order) -> None:
+def _check_same(found: Batch, asked: Submission, order: Order) -> None:
     """Refuse an idempotency key that was used for something else.
 
     Raises:

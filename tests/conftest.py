@@ -21,6 +21,7 @@ from scheduler.embedded.postgres import DATABASE, Postgres
 from scheduler.errors import ServerMissing
 from scheduler.ledger.session import upgrade
 from scheduler.settings import Settings
+from tests.s3server import bucket, s3_client, s3_url  # noqa: F401 - fixtures
 
 FOREIGN = ("ENLARGER_", "AWS_", "PG", "REDIS_", "CELERY_")
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}

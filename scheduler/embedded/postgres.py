@@ -33,6 +33,9 @@ PORT = 5432
 PROGRAMS = Path("/var/lib/enlarger")
 """Where root puts a copy of the programs if `nobody` can't read them where they are."""
 
+NOT_COPIED = shutil.ignore_patterns("include", "*.a", "__pycache__", "pginstall")
+"""Of the wheel: headers, static libraries, and the programs of an older PostgreSQL."""
+
 LONGEST_SOCKET_FOLDER = 80  # bytes; with "/.s.PGSQL.5432" it must fit in 103 (macOS), 107 (Linux)
 INITDB_TIMEOUT_S = 120.0
 STOP_GRACE_S = 60.0
@@ -205,7 +208,13 @@ class Postgres:
     def _binary(self, name: str) -> Path:
         folder = installed()
         if account() is not None and not _open_to_all(folder / "bin" / name):
-            folder = readable_copy(folder, self.programs)
+            try:
+                folder = readable_copy(folder, self.programs)
+            except OSError as exc:
+                raise ServerMissing(
+                    f"PostgreSQL refuses to run as root, {UNPRIVILEGED} can't read it in {folder},"
+                    f" and no copy could be made: {exc}; run as an ordinary user"
+                ) from exc
         return folder / "bin" / name
 
 
@@ -229,22 +238,26 @@ def installed() -> Path:
 
 
 def readable_copy(folder: Path, programs: Path) -> Path:
-    """Return a copy of the programs that everybody can run, made on first use.
+    """Return a copy of what `installed()` found that everybody can run, made on first use.
 
     The alternative, opening the user's home folder to everybody, is not ours to take.
     """
+    package = folder.parent
     copy = programs / f"postgres-{importlib.metadata.version(WHEEL)}"
     if not copy.exists():
         programs.mkdir(mode=0o755, parents=True, exist_ok=True)
         unfinished = Path(tempfile.mkdtemp(dir=programs))
-        shutil.copytree(
-            folder, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("include", "*.a")
-        )
+        # The wheel keeps shared libraries beside its package, and the programs look for them there.
+        for part in (package, package.with_name(f"{package.name}.libs")):
+            if part.exists():
+                shutil.copytree(part, unfinished / part.name, ignore=NOT_COPIED)
         for path in (unfinished, *unfinished.rglob("*")):
-            mode = path.stat().st_mode
-            path.chmod(0o755 if mode & stat.S_IXUSR else 0o644)
-        unfinished.replace(copy)
-    return copy
+            path.chmod(0o755 if path.stat().st_mode & stat.S_IXUSR else 0o644)
+        try:
+            unfinished.replace(copy)
+        except OSError:  # somebody else was first
+            shutil.rmtree(unfinished)
+    return copy / package.name / folder.name
 
 
 def _open_to_all(program: Path) -> bool:

