@@ -1,0 +1,205 @@
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import select
+
+from models.errors import ArgumentInvalid, UnknownEndpoint
+from scheduler.errors import DestinationUnwritable, KeyReused, SourceUnreadable
+from scheduler.ingest import Reader
+from scheduler.ledger import batches
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import Job
+from scheduler.settings import Settings
+from scheduler.storage import Storage, open_storage
+from scheduler.submission import Order, submit
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
+    return open_storage(settings)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for number in range(5):
+        (folder / f"{number}.jpg").write_bytes(b"not looked at here")
+    return folder
+
+
+def order(source: Path, **overrides: object) -> Order:
+    fields = {"source": source.as_uri(), "destination": (source.parent / "out").as_uri()}
+    return Order(**fields | overrides)
+
+
+def read_all(ledger: Ledger, storage: Storage, settings: Settings) -> Reader:
+    reader = Reader(ledger, storage, settings, read=lambda: None)
+    while reader.step():
+        pass
+    return reader
+
+
+def rows(ledger: Ledger, batch: UUID) -> list[Job]:
+    with ledger.begin() as session:
+        return list(session.scalars(select(Job).where(Job.batch_id == batch).order_by(Job.line)))
+
+
+def manifest(tmp_path: Path, *lines: object) -> Path:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(x if isinstance(x, str) else json.dumps(x) for x in lines))
+    return path
+
+
+def test_a_folder_becomes_one_job_an_image(
+    ledger: Ledger, storage: Storage, settings: Settings, photos: Path
+) -> None:
+    (photos / "notes.txt").write_text("no image")
+    batch = submit(ledger, storage, order(photos)).id
+
+    read_all(ledger, storage, settings)
+
+    jobs = rows(ledger, batch)
+    assert [job.source for job in jobs] == [(photos / f"{n}.jpg").as_uri() for n in range(5)]
+    assert [Path(job.destination).name for job in jobs] == [f"{n}.png" for n in range(5)]
+    with ledger.begin() as session:
+        progress = batches.progress(session, batch)
+    assert (progress.state, progress.total) == ("open", 5)
+
+
+def test_a_bad_row_is_rejected_and_the_rest_goes_on(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    good = {"source": "s3://photos/a.jpg", "id": "a", "label": 3}
+    path = manifest(
+        tmp_path,
+        good,
+        "{not json",
+        {"source": "s3://photos/b.jpg", "arguments": {"scale": "huge"}},
+        {"source": "s3://photos/c.jpg", "arguments": {"scale": 3}},
+        {"source": "s3://photos/d.jpg", "label": "a\x00b"},
+    )
+    batch = submit(ledger, storage, order(path)).id
+
+    read_all(ledger, storage, settings)
+
+    found = rows(ledger, batch)
+    assert [job.state for job in found] == [
+        "waiting", "rejected", "rejected", "waiting", "rejected",
+    ]  # fmt: skip
+    assert found[0].passthrough == {"label": 3}
+    assert found[0].custom_id == "a"
+    assert found[2].error["field"] == "scale"
+    assert "line 3" in found[2].error["message"]
+    assert "huge" in found[2].error["message"]
+    assert found[2].source == "s3://photos/b.jpg"
+    assert found[3].arguments == {"scale": 3.0}
+
+
+def test_reading_goes_on_from_the_committed_cursor(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    path = manifest(tmp_path, *({"source": f"s3://photos/{n}.jpg"} for n in range(450)))
+    batch = submit(ledger, storage, order(path)).id
+    small = settings.model_copy(update={"ingest_rows": 7})
+
+    for _ in range(20):  # each reader reads one chunk and is killed
+        Reader(ledger, storage, small, read=lambda: None).step()
+    read_all(ledger, storage, small)
+
+    assert [job.line for job in rows(ledger, batch)] == list(range(1, 451))
+    with ledger.begin() as session:
+        assert batches.progress(session, batch).total == 450
+
+
+def test_the_same_source_arguments_and_destination_are_the_same_batch(
+    ledger: Ledger, storage: Storage, photos: Path
+) -> None:
+    first = submit(ledger, storage, order(photos))
+    second = submit(ledger, storage, order(photos))
+    other = submit(ledger, storage, order(photos, arguments={"scale": 3}))
+    again = submit(ledger, storage, order(photos, again=True))
+
+    assert (first.new, second.new, other.new, again.new) == (True, False, True, True)
+    assert second.id == first.id
+    assert len({first.id, other.id, again.id}) == 3
+
+
+def test_a_changed_folder_is_another_batch(ledger: Ledger, storage: Storage, photos: Path) -> None:
+    first = submit(ledger, storage, order(photos))
+    (photos / "new.jpg").write_bytes(b"x")
+
+    assert submit(ledger, storage, order(photos)).id != first.id
+
+
+def test_a_reused_idempotency_key_is_refused(
+    ledger: Ledger, storage: Storage, photos: Path
+) -> None:
+    submit(ledger, storage, order(photos, idempotency_key="k"))
+
+    same = submit(ledger, storage, order(photos, idempotency_key="k"))
+    with pytest.raises(KeyReused, match="use another key"):
+        submit(ledger, storage, order(photos, idempotency_key="k", arguments={"scale": 3}))
+
+    assert not same.new
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "field"),
+    [
+        ({"endpoint": "fal-ai/none"}, UnknownEndpoint, "endpoint"),
+        ({"arguments": {"scale": 1000}}, ArgumentInvalid, "scale"),
+        ({"arguments": {"scael": 2}}, ArgumentInvalid, "scael"),
+        ({"destination": "file:///proc/nowhere/"}, DestinationUnwritable, "destination"),
+    ],
+)
+def test_what_can_be_refused_at_once_is(
+    ledger: Ledger,
+    storage: Storage,
+    photos: Path,
+    overrides: dict[str, object],
+    error: type[Exception],
+    field: str,
+) -> None:
+    with pytest.raises(error) as caught:
+        submit(ledger, storage, order(photos, **overrides))
+
+    assert caught.value.field == field
+    with ledger.begin() as session:
+        assert batches.latest(session, limit=1) == []
+
+
+def test_a_folder_is_never_its_own_destination(
+    ledger: Ledger, storage: Storage, photos: Path
+) -> None:
+    with pytest.raises(DestinationUnwritable, match="in-place"):
+        submit(ledger, storage, order(photos, destination=photos.as_uri()))
+
+
+def test_a_file_that_is_no_manifest_is_refused(
+    ledger: Ledger, storage: Storage, tmp_path: Path
+) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("dear diary\n")
+
+    with pytest.raises(SourceUnreadable):
+        submit(ledger, storage, order(text))
+
+
+def test_a_manifest_that_changed_under_the_reader_is_unreadable_and_says_so(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    path = manifest(tmp_path, *({"source": f"s3://photos/{n}.jpg"} for n in range(300)))
+    batch = submit(ledger, storage, order(path)).id
+    Reader(ledger, storage, settings, read=lambda: None).step()
+    path.write_text(json.dumps({"source": "s3://photos/other.jpg"}))
+
+    read_all(ledger, storage, settings)
+
+    with ledger.begin() as session:
+        progress = batches.progress(session, batch)
+    assert progress.state == "unreadable"
+    assert "changed" in progress.reason
+    assert progress.total == 100
