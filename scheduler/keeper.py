@@ -10,6 +10,9 @@ A keeper is a small process with one thread between a parent and its child:
   forked, which is why a keeper has only one), and the parent kills the process group.
 - Both are killed at once: the kernel kills the child, whose own keepers see their pipes end.
 
+Only a killed keeper can lose something: what left the process group on its own. Of our children
+PostgreSQL does that, and its sessions end with their server.
+
 Where the kernel is not Linux, the first two hold, for the process group.
 
 Each byte on standard input is the number of a signal for the child. The child's output is copied

@@ -144,7 +144,8 @@ class Postgres:
 
     def remove_socket_folder(self) -> None:
         """Tidy up after the server has stopped."""
-        shutil.rmtree(self.socket_folder, ignore_errors=True)
+        if _ours(self.socket_folder):
+            shutil.rmtree(self.socket_folder, ignore_errors=True)
 
     def _check_data(self) -> None:
         found = (self.data / "PG_VERSION").read_text().strip()
@@ -194,7 +195,7 @@ class Postgres:
 
     def _make_socket_folder(self) -> None:
         folder = self.socket_folder
-        if folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.geteuid():
+        if _ours(folder):
             shutil.rmtree(folder)  # a socket and its lock, left by a crash
         try:
             folder.mkdir(mode=0o700)
@@ -258,6 +259,11 @@ def readable_copy(folder: Path, programs: Path) -> Path:
         except OSError:  # somebody else was first
             shutil.rmtree(unfinished)
     return copy / package.name / folder.name
+
+
+def _ours(folder: Path) -> bool:
+    """Tell whether it is a folder that we made; others may write to /tmp, too."""
+    return folder.is_dir() and not folder.is_symlink() and folder.stat().st_uid == os.geteuid()
 
 
 def _open_to_all(program: Path) -> bool:

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psycopg
@@ -84,7 +84,9 @@ def _running(home: Home, settings: Settings, children: Sequence[str]) -> Iterato
 
     postgres = Postgres(folder=home.folder / "postgres", log=home.logs / "postgres.log")
     queue = redis.fresh(home.folder / "redis", home.logs / "redis.log")
-    with Supervisor(on_failure=interrupt) as supervisor:
+    with ExitStack() as stack:
+        stack.callback(postgres.remove_socket_folder)
+        supervisor = stack.enter_context(Supervisor(on_failure=interrupt))
         _start_servers(supervisor, postgres, queue)
         running = _with_addresses(settings, home, postgres.url(), queue.url)
         _upgrade(running, home)
@@ -106,7 +108,6 @@ def _running(home: Home, settings: Settings, children: Sequence[str]) -> Iterato
             interrupting.clear()
             home.withdraw()
             supervisor.check()  # the reason behind whatever else went wrong
-    postgres.remove_socket_folder()
 
 
 def _start_servers(supervisor: Supervisor, postgres: Postgres, queue: redis.Redis) -> None:

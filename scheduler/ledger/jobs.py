@@ -80,7 +80,7 @@ with asked as (
     select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[])) as t(id, epoch)
 ), free as (
     select jobs.id from jobs join asked on jobs.id = asked.id and jobs.epoch = asked.epoch
-    where jobs.state = 'queued'
+    where jobs.state = 'queued' and (not jobs.alone or :alone)
     for update of jobs skip locked
 )
 update jobs set state = 'running', epoch = jobs.epoch + 1, worker_id = :worker_id,
@@ -95,11 +95,23 @@ returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pip
 
 
 def claim(
-    session: Session, tickets: Sequence[Ticket], *, worker_id: UUID, deadline_s: float
+    session: Session,
+    tickets: Sequence[Ticket],
+    *,
+    worker_id: UUID,
+    deadline_s: float,
+    alone: bool = True,
 ) -> list[Claimed]:
     """Move `queued -> running` and return the jobs that were won.
 
     A ticket whose job was claimed, cancelled or republished under another epoch wins nothing.
+
+    Args:
+        session: The transaction.
+        tickets: The jobs, at the epochs that their messages carried.
+        worker_id: Who will hold them.
+        deadline_s: From now until a job that still runs counts as lapsed.
+        alone: The worker has nothing else in hand; else jobs that must run alone are left.
     """
     won = session.execute(
         _CLAIM,
@@ -108,11 +120,32 @@ def claim(
             "epochs": [ticket.epoch for ticket in tickets],
             "worker_id": worker_id,
             "deadline_s": deadline_s,
+            "alone": alone,
         },
     )
     order = {ticket.job_id: place for place, ticket in enumerate(tickets)}
     claimed = [Claimed(**row._mapping) for row in won]
     return sorted(claimed, key=lambda job: order[job.id])
+
+
+_LONELY = text("""
+select jobs.id, jobs.epoch
+from jobs join unnest(cast(:ids as uuid[]), cast(:epochs as int[])) as t(id, epoch)
+    on jobs.id = t.id and jobs.epoch = t.epoch
+where jobs.state = 'queued' and jobs.alone
+""")
+
+
+def lonely(session: Session, tickets: Sequence[Ticket]) -> list[Ticket]:
+    """Return those of the tickets whose jobs can be claimed, but only to run alone."""
+    rows = session.execute(
+        _LONELY,
+        {
+            "ids": [ticket.job_id for ticket in tickets],
+            "epochs": [ticket.epoch for ticket in tickets],
+        },
+    )
+    return [Ticket(*row) for row in rows]
 
 
 _QUEUED = text("""

@@ -79,7 +79,7 @@ class S3Store:
         with s3_errors(place):
             reply = self._client.head_object(**request)
         if "ETag" not in reply or "LastModified" not in reply:
-            reason = f"{place}: the answer is not S3's; check the setting s3_endpoint_url"
+            reason = f"{place}: the answer is not S3's; check ENLARGER_S3_ENDPOINT_URL"
             raise StorageRefused(reason)
         return ObjectInfo(
             address=str(place),
@@ -271,9 +271,7 @@ def _connect(settings: "Settings") -> "S3Client":
             config=config,
         )
     except ValueError as exc:
-        reason = (
-            f"s3_endpoint_url: {settings.s3_endpoint_url!r} is no URL; write https://host[:port]"
-        )
+        reason = f"s3_endpoint_url: {settings.s3_endpoint_url!r} is no URL; write http://host:port"
         raise SettingsInvalid(reason) from exc
 
 

@@ -110,7 +110,7 @@ def _refused(code: str, status: int, said: str, place: Address) -> EnlargerError
         reason = f"{place}: the object was replaced since it was first read; submit it again"
         return ObjectChanged(reason)
     if code in CREDENTIALS_STALE:
-        remedy = "check the credentials, the clock, and the setting s3_region"
+        remedy = "check the credentials, the clock, and ENLARGER_S3_REGION"
         return AccessDenied(f"{said}; {remedy}")
     if status in (401, 403):
         return AccessDenied(f"{said}; allow these credentials to read or write there")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,7 +47,9 @@ def holder(home) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as it:
         wait_for_line(it, "up")
         yield it
-        it.kill()
+        if it.poll() is None:
+            it.send_signal(signal.SIGINT)
+            it.wait(60)
 
 
 def wait_for_line(process: subprocess.Popen[str], wanted: str) -> None:
@@ -115,7 +118,7 @@ def test_a_run_that_needs_more_than_the_holder_runs_is_told_who_that_is(home, ho
 def test_ctrl_c_ends_everything_in_order(home, holder):
     started = family(holder.pid)
 
-    holder.send_signal(2)
+    holder.send_signal(signal.SIGINT)
     output, _ = holder.communicate(timeout=60)
 
     assert "interrupted" in output

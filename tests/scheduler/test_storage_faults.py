@@ -90,7 +90,7 @@ def test_a_store_that_is_not_there_is_unavailable():
 def test_a_server_that_does_not_speak_s3_is_named_by_its_setting():
     with (
         faulty_http(lambda request, _: request.answer(200, b"<html>Hello")) as faulty,
-        pytest.raises(errors.StorageRefused, match="s3_endpoint_url"),
+        pytest.raises(errors.StorageRefused, match="S3_ENDPOINT_URL"),
     ):
         make_storage(faulty.url).stat("s3://bucket/key")
 
