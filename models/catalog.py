@@ -18,6 +18,7 @@ class Endpoint:
         schema: `module:class` of the request, torch-free.
         pipeline: `module:class` of the upscaler; only workers import it.
         weights: Whether files must be pulled before it is ready.
+        tiled: Whether its upscaler works in tiles, and makes them smaller by `Context.tile_divisor`.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Endpoint:
     schema: str
     pipeline: str
     weights: bool = False
+    tiled: bool = False
 
     def request_class(self) -> type[UpscaleRequest]:
         """Import and return the request's class."""

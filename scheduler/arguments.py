@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from models import catalog
 from models.errors import ArgumentInvalid
-from models.schema import Arguments, UpscaleRequest
+from models.schema import Arguments
 
 IMAGE = "image_url"
 """The one field that is no argument: it is the row's source."""
@@ -66,7 +66,7 @@ def checked(endpoint: str, arguments: Mapping[str, Any]) -> Arguments:
 
 @lru_cache(maxsize=REMEMBERED)
 def _checked(endpoint: str, text: str) -> Arguments:
-    """Check arguments once, however many rows share them; keyed by text, as 1, 1.0 and true differ."""
+    """Check arguments once, however many rows share them; as texts 1, 1.0 and true are apart."""
     arguments: Arguments = json.loads(text)
     request_class = catalog.find(endpoint).request_class()
     if IMAGE in arguments:
@@ -95,7 +95,7 @@ def _invalid(endpoint: str, exc: ValidationError) -> ArgumentInvalid:
     known = {parameter.name: parameter for parameter in parameters(endpoint)}
     if error["type"] == "extra_forbidden" and len(error["loc"]) == 1:
         return ArgumentInvalid(_unknown(endpoint, name, list(known)), field=name)
-    if name not in known:
+    if name not in known or error["type"] == "value_error":
         return ArgumentInvalid(f"{name}: {_message(error)}", field=name)
     if error["type"] == "missing" and len(error["loc"]) == 1:
         reason = f"{name}: is missing; {endpoint} needs {known[name].allowed}"
@@ -134,16 +134,12 @@ def parameters(endpoint: str) -> tuple[Parameter, ...]:
     Raises:
         UnknownEndpoint: The catalogue has no such endpoint.
     """
-    schema = _schema(catalog.find(endpoint).request_class())
+    schema = catalog.find(endpoint).request_class().model_json_schema()
     return tuple(
         _parameter(name, field, schema, required=name in schema.get("required", ()))
         for name, field in schema["properties"].items()
         if name != IMAGE
     )
-
-
-def _schema(request: type[UpscaleRequest]) -> dict[str, Any]:
-    return request.model_json_schema()
 
 
 def _parameter(

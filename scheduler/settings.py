@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from scheduler.errors import SettingsInvalid
 
 MEBIBYTE = 2**20
 
@@ -119,3 +121,18 @@ class Settings(BaseSettings):
     jpeg_quality: int = Field(
         default=95, ge=1, le=100, description="Quality of JPEG and WebP results."
     )
+
+
+def load() -> Settings:
+    """Read the settings from the environment.
+
+    Raises:
+        SettingsInvalid: A variable's value won't do; the message names it and its limit.
+    """
+    try:
+        return Settings()
+    except ValidationError as exc:
+        error = exc.errors(include_url=False)[0]
+        name = str(error["loc"][0])
+        reason = f"ENLARGER_{name.upper()}: {error['input']!r} won't do: {error['msg']}"
+        raise SettingsInvalid(reason, field=name) from exc

@@ -134,6 +134,30 @@ def unknown(batch: str) -> BatchUnknown:
     )
 
 
+SHORTEST = 6
+_FIND = text("""
+select id from batches where id::text = :text or (length(:text) >= :shortest
+    and right(replace(id::text, '-', ''), length(:text)) = :text)
+limit 2
+""")
+
+
+def find(session: Session, words: str) -> UUID:
+    """Return the batch with this id, or the only one whose id ends so.
+
+    Raises:
+        BatchUnknown: There is none, or more than one.
+    """
+    wanted = words.strip().lower()
+    found = list(session.scalars(_FIND, {"text": wanted, "shortest": SHORTEST}))
+    if len(found) > 1:
+        reason = f"batch: {words!r} ends the id of several batches; give more of it"
+        raise BatchUnknown(reason, field="batch")
+    if not found:
+        raise unknown(words)
+    return found[0]
+
+
 _COUNTERS = (
     "total",
     "succeeded",

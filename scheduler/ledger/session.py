@@ -7,10 +7,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.pool import NullPool
 
 from scheduler.errors import LedgerUnavailable, SettingsInvalid
 from scheduler.settings import Settings
@@ -131,3 +134,11 @@ def upgrade(settings: Settings) -> None:
     """Bring the database to the newest schema; safe to call from several processes at once."""
     with unavailable_mapped():
         command.upgrade(migrations(settings), "head")
+
+
+def revisions(settings: Settings) -> tuple[str | None, str | None]:
+    """Return the database's revision, None for an empty one, and the newest that we have."""
+    newest = ScriptDirectory.from_config(migrations(settings)).get_current_head()
+    engine = create_engine(url(settings), poolclass=NullPool)
+    with unavailable_mapped(), engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision(), newest

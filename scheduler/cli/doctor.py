@@ -1,0 +1,36 @@
+"""``enlarger doctor``: what is wrong with this set-up, and what to do about it."""
+
+import json
+import sys
+
+import click
+
+from scheduler.cli.options import as_json, load_settings
+
+
+@click.command()
+@click.option("--destination", metavar="DEST", help="Also try to write, read and delete here.")
+@as_json
+def doctor(destination: str | None, *, as_json: bool) -> None:
+    """Check the settings, database, Redis, storage, devices and weights.
+
+    Each fault comes with its remedy; the exit status is 1 if there is one.
+
+    \b
+    Examples:
+      enlarger doctor
+      enlarger doctor --destination s3://photos/out/ --json
+    """
+    from scheduler.doctor import examine
+
+    findings = list(examine(load_settings(), destination=destination))
+    if as_json:
+        click.echo(json.dumps([vars(each) for each in findings]))
+    else:
+        for each in findings:
+            mark = click.style("✓", fg="green") if each.ok else click.style("✗", fg="red")
+            click.echo(f"{mark} {each.name}: {each.detail}")
+            if not each.ok:
+                click.echo(f"    {each.remedy}")
+    if not all(each.ok for each in findings):
+        sys.exit(1)

@@ -1,0 +1,25 @@
+"""``enlarger results``: every row of a batch with its outcome."""
+
+import click
+
+from scheduler.cli import batch as batches_
+
+
+@click.command()
+@batches_.argument
+@click.option("--failed", "only_failed", is_flag=True, help="Only rows that have no result.")
+def results(batch: str, *, only_failed: bool) -> None:
+    """Print BATCH as JSON lines: each row with its outcome, in the order of the source.
+
+    These are the lines of results.jsonl; for a batch that has not ended, those of now.
+
+    \b
+    Example:
+      enlarger results 5c1f09aa --failed | jq -r '.error.message'
+    """
+    from scheduler.report.results import lines
+
+    ledger = batches_.open_ledger()
+    id_ = batches_.id_of(ledger, batch)
+    for line in lines(ledger, id_, only_failed=only_failed):
+        click.echo(line)
