@@ -49,6 +49,10 @@ class Reporter:
         except RequestError as exc:
             self._give_up(batch_id, str(exc))
             return
+        except Exception as exc:  # noqa: BLE001 - a bug in one report must not stop the scheduler
+            log.error("report.crashed", batch=str(batch_id), exc_info=exc)
+            self._give_up(batch_id, f"{type(exc).__name__}: {exc}")
+            return
         with self._ledger.begin() as session:
             batches.reported(session, batch_id)
         log.info("batch.reported", batch=str(batch_id))

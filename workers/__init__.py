@@ -1,1 +1,1 @@
-"""Does the work: the Celery surface, the engine that keeps models resident, reading and writing images."""
+"""Does the work: the Celery surface, the engine around the device, reading and writing images."""

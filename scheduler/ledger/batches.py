@@ -3,6 +3,7 @@
 Like `jobs`, nothing here commits.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -136,25 +137,32 @@ def unknown(batch: str) -> BatchUnknown:
 
 SHORTEST = 6
 _FIND = text("""
-select id from batches where id::text = :text or (length(:text) >= :shortest
-    and right(replace(id::text, '-', ''), length(:text)) = :text)
-limit 2
+select id from batches
+where replace(id::text, '-', '') like :piece || '%' or replace(id::text, '-', '') like '%' || :piece
+order by id limit 2
 """)
 
 
-def find(session: Session, words: str) -> UUID:
-    """Return the batch with this id, or the only one whose id ends so.
+def find(session: Session, piece: str) -> UUID:
+    """Return the only batch whose id is, ends in or begins with `piece`.
+
+    Ids begin with the time, so those of one hour begin alike; their ends are random.
 
     Raises:
-        BatchUnknown: There is none, or more than one.
+        BatchUnknown: There is none or more than one, or `piece` is too short to tell.
     """
-    wanted = words.strip().lower()
-    found = list(session.scalars(_FIND, {"text": wanted, "shortest": SHORTEST}))
+    digits = piece.strip().lower().replace("-", "")
+    if re.fullmatch(r"[0-9a-f]+", digits) is None:
+        raise unknown(piece)
+    if len(digits) < SHORTEST:
+        reason = f"batch: {piece!r} is too short; give the last {SHORTEST} characters of its id"
+        raise BatchUnknown(reason, field="batch")
+    found: list[UUID] = list(session.scalars(_FIND, {"piece": digits}))
     if len(found) > 1:
-        reason = f"batch: {words!r} ends the id of several batches; give more of it"
+        reason = f"batch: {piece!r} fits several ids; give more of it, from the end of the id"
         raise BatchUnknown(reason, field="batch")
     if not found:
-        raise unknown(words)
+        raise unknown(piece)
     return found[0]
 
 

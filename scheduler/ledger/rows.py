@@ -1,0 +1,113 @@
+"""Questions about a batch's rows, asked for reports: they are read page by page."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import JobState
+
+PAGE_ROWS = 2000
+UNSUCCESSFUL = (JobState.FAILED, JobState.CANCELLED, JobState.REJECTED)
+"""How a row can end without a result."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowRecord:
+    """One row of a batch and what became of it, as the ledger has it."""
+
+    id: UUID
+    line: int
+    state: JobState
+    source: str | None
+    source_version: str | None
+    destination: str | None
+    custom_id: str | None
+    endpoint: str
+    arguments: dict[str, Any]
+    passthrough: dict[str, Any] | None
+    seed: int | None
+    failures: int
+    started_at: datetime | None
+    ended_at: datetime | None
+    outcome: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        """What it stored: addresses, sizes and checksums."""
+        found: list[dict[str, Any]] = (self.outcome or {}).get("objects", [])
+        return found
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """What is known of the picture it read; empty where it has no result."""
+        found: dict[str, Any] = (self.outcome or {}).get("input") or {}
+        return found
+
+    @property
+    def device_s(self) -> float | None:
+        """How long the device worked on it; None where it has no result."""
+        found: float | None = (self.outcome or {}).get("timings", {}).get("device_s")
+        return found
+
+    @property
+    def total_s(self) -> float | None:
+        """How long its last attempt took, from claim to outcome; None where there was none."""
+        if self.started_at is None or self.ended_at is None:
+            return None
+        return round((self.ended_at - self.started_at).total_seconds(), 3)
+
+
+_PAGE = text("""
+select id, line, state, source, source_version, destination, custom_id, endpoint, arguments,
+    passthrough, seed, failures, started_at, ended_at, outcome, error
+from jobs
+where batch_id = :batch_id and line > :after
+    and (cast(:states as text[]) is null or state = any(:states))
+order by line limit :limit
+""")
+
+
+def page(
+    session: Session,
+    batch_id: UUID,
+    *,
+    after: int,
+    limit: int,
+    states: Sequence[JobState] | None = None,
+) -> list[RowRecord]:
+    """Return the next rows of a batch behind line `after`, by line; only those in `states`."""
+    found = session.execute(
+        _PAGE,
+        {
+            "batch_id": batch_id,
+            "after": after,
+            "limit": limit,
+            "states": None if states is None else [str(state) for state in states],
+        },
+    )
+    return [_record(row._mapping) for row in found]
+
+
+def _record(row: Any) -> RowRecord:  # noqa: ANN401 - a SQLAlchemy row mapping
+    return RowRecord(**{**row, "state": JobState(row["state"])})
+
+
+def stream(
+    ledger: Ledger, batch_id: UUID, *, states: Sequence[JobState] | None = None
+) -> Iterator[RowRecord]:
+    """Yield a batch's rows by line, in constant memory and without a long transaction."""
+    after = 0
+    while True:
+        with ledger.begin() as session:
+            rows = page(session, batch_id, after=after, limit=PAGE_ROWS, states=states)
+        yield from rows
+        if len(rows) < PAGE_ROWS:
+            return
+        after = rows[-1].line

@@ -1,0 +1,35 @@
+"""``python -m workers``: one worker process for one device; `workers.supervisor` starts these."""
+
+import sys
+
+import click
+
+from models.errors import EnlargerError
+from scheduler import logs
+from scheduler.cli.options import load_settings
+from workers import process
+from workers.devices import find
+
+
+@click.command()
+@click.option("--endpoints", default="", help="Endpoint ids, parted by commas; all if not given.")
+@click.option("--device", default="cpu", show_default=True, help="A torch device name.")
+def command(endpoints: str, device: str) -> int:
+    """Be a worker until SIGTERM: claim, fetch, enlarge, store."""
+    settings = load_settings()
+    logs.configure(settings)
+    wanted = [name.strip() for name in endpoints.split(",") if name.strip()]
+    return 0 if process.run(settings, find(device), wanted) else 1
+
+
+def main() -> int:
+    """Run the command; return the exit status."""
+    try:
+        return int(command(standalone_mode=False))
+    except (EnlargerError, click.ClickException) as exc:
+        click.echo(f"worker: {exc}", err=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""Writes results to the ledger: what ends together is committed together; none waits long."""
+
+import threading
+import time
+from dataclasses import dataclass
+from uuid import UUID
+
+import structlog
+from sqlalchemy.orm import Session
+
+from scheduler.errors import LedgerUnavailable
+from scheduler.ledger import jobs
+from scheduler.ledger.jobs import Ending, Release, Ticket
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import JobState
+from workers import patience
+from workers.life import Life
+from workers.verdict import Result, describe, to_json
+
+log = structlog.get_logger()
+
+GATHER_S = 0.05
+"""The longest that a result waits for others of its bundle."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A job and how it leaves; `result` is None where it is only to be forgotten."""
+
+    life: Life
+    result: Result
+
+
+class Completer:
+    """One thread that commits what has gathered, in one statement, again until it succeeds."""
+
+    def __init__(self, ledger: Ledger, worker_id: UUID) -> None:
+        self._ledger = ledger
+        self._worker_id = worker_id
+        self._changed = threading.Condition()
+        self._gathered: list[Finished] = []
+        self._since = 0.0
+        self._urgent = False
+        self._committing: list[Finished] = []
+        self._closing = False
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="complete", daemon=True)
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+
+    def put(self, life: Life, result: Result) -> None:
+        """Hand over a result: it is committed within `GATHER_S`, or with its bundle's last."""
+        last = life.bundle.end_one()
+        with self._changed:
+            first = not self._gathered
+            if first:
+                self._since = time.monotonic()
+            self._gathered.append(Finished(life, result))
+            self._urgent = self._urgent or last
+            if first or last:
+                self._changed.notify()
+
+    def pending(self) -> set[Ticket]:
+        """Return the jobs whose results are not in the ledger yet."""
+        with self._changed:
+            return {each.life.ticket for each in [*self._gathered, *self._committing]}
+
+    def close(self, *, within_s: float) -> None:
+        """Commit what is left and end; after `within_s` give up on an absent ledger."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify()
+        self._thread.join(within_s)
+        self._abandoned.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._gather():
+            self._commit(batch)
+            self._committing = []
+            for each in batch:
+                each.life.bundle.settle_one()
+
+    def _gather(self) -> list[Finished]:
+        """Wait for results and return them; none once closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._gathered or self._closing)
+            left_s = self._since + GATHER_S - time.monotonic()
+            self._changed.wait_for(lambda: self._urgent or self._closing, timeout=max(left_s, 0))
+            self._committing, self._gathered, self._urgent = self._gathered, [], False
+            return self._committing
+
+    def _commit(self, batch: list[Finished]) -> None:
+        try:
+            ended = patience.until(self._abandoned)(self._write, batch)
+        except LedgerUnavailable:
+            log.error("results.abandoned", jobs=len(batch))
+        except Exception as exc:  # noqa: BLE001 - one result that can't be written must not stop the rest
+            self._isolate(batch, exc)
+        else:
+            for each in batch:
+                if each.result is not None and each.life.job.id not in ended:
+                    log.warning("job.lost", job=str(each.life.job.id), epoch=each.life.job.epoch)
+
+    def _write(self, batch: list[Finished]) -> set[UUID]:
+        results = [each.result for each in batch if each.result is not None]
+        if not results:
+            return set()
+        with self._ledger.begin() as session:
+            return self._write_in(session, results)
+
+    def _write_in(self, session: Session, results: list[Ending | Release]) -> set[UUID]:
+        endings = [each for each in results if isinstance(each, Ending)]
+        releases = [each for each in results if isinstance(each, Release)]
+        done = set()
+        if endings:
+            done |= jobs.finish(session, endings, worker_id=self._worker_id)
+        if releases:
+            done |= jobs.release(session, releases, worker_id=self._worker_id)
+        return done
+
+    def _isolate(self, batch: list[Finished], exc: Exception) -> None:
+        """Write results one by one; fail the job whose result the ledger refuses."""
+        log.error("results.refused", jobs=len(batch), exc_info=exc)
+        if len(batch) > 1:
+            for each in batch:
+                self._commit([each])
+        elif not isinstance(batch[0].result, Ending) or batch[0].result.outcome is not None:
+            ticket = batch[0].life.ticket
+            failed = Ending(ticket=ticket, state=JobState.FAILED, error=to_json(describe(exc)))
+            self._commit([Finished(batch[0].life, failed)])

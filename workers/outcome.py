@@ -1,0 +1,107 @@
+"""What the ledger keeps of a job that succeeded, and what its objects say of their origin."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.schema import PublishedImage, Size
+from models.version import VERSION
+from scheduler.ledger.jobs import Claimed, Ending
+from scheduler.ledger.tables import JobState
+from scheduler.storage import parse_address
+from workers.verdict import to_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """One object of a result, stored and verified."""
+
+    address: str
+    content_type: str
+    size_bytes: int
+    size: Size
+    etag: str
+    checksum: str
+
+    def entry(self) -> dict[str, Any]:
+        """Return what `outcome.objects` holds of it."""
+        return {
+            "address": self.address,
+            "content_type": self.content_type,
+            "size_bytes": self.size_bytes,
+            "width": self.size.width,
+            "height": self.size.height,
+            "etag": self.etag,
+            "checksum": self.checksum,
+        }
+
+    def published(self) -> dict[str, Any]:
+        """Return it in the shape of the published endpoints."""
+        return PublishedImage(
+            url=self.address,
+            content_type=self.content_type,
+            file_name=parse_address(self.address).name,
+            file_size=self.size_bytes,
+            width=self.size.width,
+            height=self.size.height,
+        ).model_dump()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """Everything beside the objects that is worth keeping.
+
+    Attributes:
+        body: The endpoint's own fields, the seed included.
+        input: Size and ETag of what was read.
+        timings: Seconds by stage, such as `fetch_s`.
+        worker: Its name.
+        tile_divisor: More than 1 where the device ran out of memory.
+    """
+
+    body: Mapping[str, Any]
+    input: Mapping[str, Any]
+    timings: Mapping[str, float]
+    worker: str
+    tile_divisor: int = 1
+
+
+def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_s: float) -> Ending:
+    """Return the ending of a job whose objects are all stored."""
+    images = [each.published() for each in stored]
+    outcome: dict[str, Any] = {
+        "objects": [each.entry() for each in stored],
+        "body": {
+            **({"image": images[0]} if len(images) == 1 else {"images": images}),
+            **story.body,
+        },
+        "input": dict(story.input),
+        "timings": {name: round(seconds, 4) for name, seconds in story.timings.items()},
+        "worker": story.worker,
+    }
+    if story.tile_divisor > 1:
+        outcome["tile_divisor"] = story.tile_divisor
+    return Ending(
+        ticket=job.ticket,
+        state=JobState.SUCCEEDED,
+        outcome=to_json(outcome),
+        bytes_out=sum(each.size_bytes for each in stored),
+        device_s=device_s,
+    )
+
+
+def provenance(job: Claimed, *, seed: int) -> dict[str, str]:
+    """Return where a result comes from, for its own metadata; what matters most comes first.
+
+    The same for every attempt, so that a second one writes the very same bytes.
+    """
+    return {
+        "job": str(job.id),
+        "batch": str(job.batch_id),
+        "endpoint": job.endpoint,
+        "version": VERSION,
+        "seed": str(seed),
+        "source": job.source,
+        "arguments": json.dumps(job.arguments, ensure_ascii=False, sort_keys=True),
+    }

@@ -1,0 +1,123 @@
+"""From an enlarged picture to a stored object: encode, check, be sure of the lease, write."""
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.image import Picture, Pixels, reassemble
+from models.schema import OutputFormat, Size
+from scheduler.errors import ObjectExists
+from scheduler.ledger.jobs import Claimed
+from scheduler.settings import Settings
+from scheduler.storage import Storage
+from scheduler.storage.objects import Stored, checksum_text
+from workers import codec
+from workers.heartbeat import Lease
+from workers.life import Life, Unwanted
+from workers.outcome import StoredImage, provenance
+
+METADATA_PREFIX = "enlarger-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One image on its way into the store.
+
+    Attributes:
+        pixels: What the model made: `(H, W, 3)` RGB.
+        source: The picture that it was made of, which has the alpha, the profile and the EXIF.
+        size: What the request promised.
+        encoding: The object's format.
+        seed: What every random draw came from.
+        flagged: The pipeline blackened it on purpose.
+    """
+
+    pixels: Pixels
+    source: Picture
+    size: Size
+    encoding: OutputFormat
+    seed: int
+    flagged: bool
+
+
+class Storeroom:
+    """Stores results; the same job always writes the same bytes to the same place."""
+
+    def __init__(self, storage: Storage, lease: Lease, settings: Settings) -> None:
+        self._storage = storage
+        self._lease = lease
+        self._settings = settings
+
+    def keep(self, life: Life, product: Product, address: str) -> StoredImage:
+        """Encode one image, check it, and store it.
+
+        Raises:
+            ResultImplausible: The encoded bytes do not decode to what was promised.
+            Cancelled: Nobody wants it, or the lease would not outlast the upload.
+            ObjectExists: The batch must not replace anything, and somebody else's object is there.
+            StorageUnavailable: The store does not answer, or stored other bytes.
+        """
+        origin = provenance(life.job, seed=product.seed)
+        with life.timed("encode_s"):
+            data = self._encode(product, origin)
+        self._be_sure_of_the_lease(life)
+        with life.timed("store_s"):
+            stored = self._write(life.job, address, data, product.encoding, origin)
+        return StoredImage(
+            address=address,
+            content_type=product.encoding.content_type,
+            size_bytes=len(data),
+            size=product.size,
+            etag=stored.etag,
+            checksum=stored.checksum,
+        )
+
+    def _encode(self, product: Product, origin: Mapping[str, str]) -> bytes:
+        data = codec.encode(
+            reassemble(product.source, product.pixels),
+            product.encoding,
+            quality=self._settings.jpeg_quality,
+            provenance=origin,
+        )
+        codec.verify(data, size=product.size, source=product.source, flagged=product.flagged)
+        return data
+
+    def _be_sure_of_the_lease(self, life: Life) -> None:
+        """Begin no upload that could outlast the lease: by then the job may be somebody else's."""
+        if not self._lease.wait_for(self._settings.storage_timeout_s):
+            life.give_up(Unwanted.LOST)
+        life.check_cancelled()
+
+    def _write(
+        self,
+        job: Claimed,
+        address: str,
+        data: bytes,
+        encoding: OutputFormat,
+        origin: Mapping[str, str],
+    ) -> Stored:
+        try:
+            return self._storage.write(
+                address,
+                data,
+                content_type=encoding.content_type,
+                metadata={METADATA_PREFIX + name: value for name, value in origin.items()},
+                only_if_absent=bool(job.options.get("only_if_absent")),
+            )
+        except ObjectExists:
+            ours = self._written_before(address, data)
+            if ours is None:
+                raise
+            return ours
+
+    def _written_before(self, address: str, data: bytes) -> Stored | None:
+        """Recognise our own bytes: an earlier attempt stored them, and died before it told."""
+        if self._storage.stat(address).size != len(data):
+            return None
+        there = self._storage.read(address, max_bytes=len(data))
+        return stored_as(data, etag=there.etag) if there.data == data else None
+
+
+def stored_as(data: bytes, *, etag: str) -> Stored:
+    """Describe bytes that are in the store already."""
+    return Stored(etag=etag, checksum=checksum_text(zlib.crc32(data)), size=len(data))

@@ -1,0 +1,30 @@
+"""The Celery surface: no logic, no retries. All work is in ``workers.engine``."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+from celery import Celery
+
+from scheduler import broker
+from scheduler.ledger.jobs import Ticket
+
+log = structlog.get_logger()
+
+
+def register(app: Celery, run: Callable[[Sequence[Ticket]], None]) -> None:
+    """Make `run` the app's task: it gets each bundle, and the message is acknowledged after it."""
+
+    @app.task(name=broker.UPSCALE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
+    def upscale(bundle: Sequence[Sequence[Any]]) -> None:
+        """Run the jobs of a bundle that are still ours to run; delivery is at least once.
+
+        Never raises: the engine writes every outcome to the ledger, which decides about another
+        attempt and when. Celery's own retries and ETAs are not used.
+        """
+        try:
+            tickets = broker.tickets_of(bundle)
+        except (TypeError, ValueError) as exc:
+            log.warning("message.malformed", reason=str(exc))
+            return
+        run(tickets)

@@ -1,0 +1,255 @@
+"""The stages of a real job: fetch, decode | upscale | encode, store."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import structlog
+from pydantic import ValidationError
+
+from models import canvas
+from models.catalog import Endpoint
+from models.errors import ArgumentInvalid, UnknownEndpoint
+from models.image import Picture, Pixels
+from models.schema import Size, UpscaleRequest
+from models.upscaler import Context, Result, Upscaler
+from scheduler import arguments, naming
+from scheduler.errors import DestinationUnwritable
+from scheduler.ledger.jobs import Claimed, Ending
+from scheduler.settings import Settings
+from scheduler.storage import Storage
+from workers import codec, outcome, source
+from workers.admission import Admission
+from workers.codec import Header
+from workers.engine import Stages
+from workers.life import Life
+from workers.outcome import StoredImage, Story
+from workers.residency import Residency
+from workers.source import Input
+from workers.storeroom import Product, Storeroom, stored_as
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """A job ready for the device.
+
+    Attributes:
+        request: Its checked arguments.
+        picture: The decoded input.
+        size: Of every image that the request promises.
+        input: What the outcome says of the input.
+    """
+
+    request: UpscaleRequest
+    picture: Picture
+    size: Size
+    input: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enlarged:
+    """A job that is done with the device."""
+
+    fetched: Fetched
+    result: Result
+    tile_divisor: int
+
+
+FetchedOrEnded: TypeAlias = Fetched | Ending
+"""A job that needs nothing more is handed through as its ending."""
+EnlargedOrEnded: TypeAlias = Enlarged | Ending
+
+
+class Workshop:
+    """Does real jobs. Its methods are the stages; each runs on the threads that the engine says."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        worker: str,
+        endpoints: Mapping[str, Endpoint],
+        storage: Storage,
+        storeroom: Storeroom,
+        residency: Residency,
+    ) -> None:
+        self._settings = settings
+        self._worker = worker
+        self._endpoints = endpoints
+        self._storage = storage
+        self._storeroom = storeroom
+        self._residency = residency
+        self._admission = Admission(settings.inflight_bytes)
+
+    def stages(self) -> Stages[FetchedOrEnded, EnlargedOrEnded]:
+        """Return the stages for the engine."""
+        return Stages(fetch=self.fetch, upscale=self.upscale, store=self.store)
+
+    def fetch(self, life: Life) -> FetchedOrEnded:
+        """Read and decode the input, once there is room for it and for the result."""
+        job = life.job
+        request = self._request(job)
+        self._check_destination(job)
+        with life.timed("fetch_s"):
+            found = source.fetch(self._storage, job, max_bytes=self._settings.max_input_bytes)
+        header = codec.probe(found.data)
+        if job.options.get("in_place") and _is_result_of(job, found):
+            return self._done_before(job, request, found, header)
+        size = self._result_size(request, header)
+        life.reservation = self._admission.reserve(
+            header.decoded_bytes + _grown(header, size), life.check_cancelled
+        )
+        with life.timed("decode_s"):
+            picture = codec.decode(found.data, max_pixels=self._settings.max_input_pixels)
+        return Fetched(request=request, picture=picture, size=size, input=_about(found, header))
+
+    def upscale(self, life: Life, fetched: FetchedOrEnded) -> EnlargedOrEnded:
+        """Run the model, on the device thread."""
+        if isinstance(fetched, Ending):
+            return fetched
+        work = partial(self._run, life, fetched)
+        result, divisor = self._residency.enlarge(life.job.endpoint, work)
+        return Enlarged(fetched=fetched, result=result, tile_divisor=divisor)
+
+    def store(self, life: Life, enlarged: EnlargedOrEnded) -> Ending:
+        """Encode, check and store every image, and only then say that the job succeeded."""
+        if isinstance(enlarged, Ending):
+            return enlarged
+        stored = [
+            self._storeroom.keep(life, _product(enlarged, pixels), address)
+            for pixels, address in zip(
+                enlarged.result.images, _addresses(life.job, enlarged), strict=True
+            )
+        ]
+        story = Story(
+            body={**enlarged.result.body, "seed": enlarged.result.seed},
+            input=enlarged.fetched.input,
+            timings={**life.timings, "device_s": life.device_s},
+            worker=self._worker,
+            tile_divisor=enlarged.tile_divisor,
+        )
+        return outcome.succeeded(life.job, stored, story, life.device_s)
+
+    def _request(self, job: Claimed) -> UpscaleRequest:
+        """Build the request.
+
+        Raises:
+            UnknownEndpoint: It is not served here.
+            ArgumentInvalid: The arguments are not the endpoint's; names the first that isn't.
+        """
+        if job.endpoint not in self._endpoints:
+            raise UnknownEndpoint(job.endpoint, known=list(self._endpoints))
+        request = self._endpoints[job.endpoint].request_class()
+        try:
+            return request.model_validate({**job.arguments, arguments.IMAGE: job.source})
+        except ValidationError as exc:
+            arguments.checked(job.endpoint, job.arguments)  # raises as well, and says it better
+            message = f"arguments: {exc}"
+            raise ArgumentInvalid(message, field="arguments") from exc
+
+    def _check_destination(self, job: Claimed) -> None:
+        """Refuse to replace the source, unless that was asked for."""
+        if job.options.get("in_place"):
+            return
+        if self._storage.is_same_object(job.source, job.destination):
+            reason = (
+                f"destination: {job.destination} is the source itself; choose another destination, "
+                "or say --in-place"
+            )
+            raise DestinationUnwritable(reason, field="destination")
+
+    def _result_size(self, request: UpscaleRequest, header: Header) -> Size:
+        """Return the size of the result.
+
+        Raises:
+            ImageTooLarge: The input, or the result, is over a limit.
+        """
+        size = request.output_size(header.size)
+        canvas.check_limits(
+            header.size,
+            size,
+            max_input_pixels=self._settings.max_input_pixels,
+            max_output_pixels=self._settings.max_output_pixels,
+        )
+        canvas.check_encodable(size, request.encoding())
+        return size
+
+    def _run(self, life: Life, fetched: Fetched, upscaler: Upscaler, tile_divisor: int) -> Result:
+        job = life.job
+        assert job.seed is not None, "every job's seed is drawn when it is submitted"
+        context = Context(
+            seed=job.seed,
+            progress=partial(_progress, job),
+            check_cancelled=life.check_cancelled,
+            borrow=self._residency.borrow,
+            tile_divisor=tile_divisor,
+        )
+        return upscaler.upscale(fetched.picture, fetched.request, context)
+
+    def _done_before(
+        self, job: Claimed, request: UpscaleRequest, found: Input, header: Header
+    ) -> Ending:
+        """End a job whose earlier attempt replaced its source, and died before it could say so.
+
+        To enlarge it again would be to enlarge its result.
+        """
+        there = stored_as(found.data, etag=found.etag)
+        stored = StoredImage(
+            address=job.destination,
+            content_type=request.encoding().content_type,
+            size_bytes=there.size,
+            size=header.size,
+            etag=there.etag,
+            checksum=there.checksum,
+        )
+        story = Story(body={"seed": job.seed}, input={}, timings={}, worker=self._worker)
+        return outcome.succeeded(job, [stored], story, 0.0)
+
+
+def _is_result_of(job: Claimed, found: Input) -> bool:
+    """Tell whether a file is this very job's result."""
+    return codec.read_provenance(found.data).get("job") == str(job.id)
+
+
+def _grown(header: Header, size: Size) -> int:
+    """Return the bytes that the decoded picture will have once it has grown to `size`."""
+    return (
+        header.decoded_bytes * size.width * size.height // (header.size.width * header.size.height)
+    )
+
+
+def _about(found: Input, header: Header) -> dict[str, Any]:
+    return {
+        "width": header.size.width,
+        "height": header.size.height,
+        "bytes": len(found.data),
+        "etag": found.etag,
+    }
+
+
+def _product(enlarged: Enlarged, pixels: Pixels) -> Product:
+    fetched = enlarged.fetched
+    return Product(
+        pixels=pixels,
+        source=fetched.picture,
+        size=fetched.size,
+        encoding=fetched.request.encoding(),
+        seed=enlarged.result.seed,
+        flagged=enlarged.result.flagged,
+    )
+
+
+def _addresses(job: Claimed, enlarged: Enlarged) -> list[str]:
+    """Return where each image goes: the job's destination, or numbered places below it."""
+    count = len(enlarged.result.images)
+    if count == 1:
+        return [job.destination]
+    suffix = enlarged.fetched.request.encoding().value
+    return [naming.numbered(job.destination, index, suffix=suffix) for index in range(count)]
+
+
+def _progress(job: Claimed, fraction: float, stage: str) -> None:
+    log.debug("job.progressed", job=str(job.id), fraction=round(fraction, 3), stage=stage)
