@@ -81,17 +81,19 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
     source.check()
     _check_destination(storage, source, destination, in_place=order.in_place)
     version = source.version()
+    # A folder is the same with and without its slash.
+    address = source.roots[0] if source.kind == "listing" else order.source
     submission = Submission(
         id=uuid7(),
         owner=order.owner,
         priority=order.priority,
-        source=order.source,
+        source=address,
         source_version=version,
         destination=destination,
         endpoint=order.endpoint,
         arguments=json.dumps(checked),
         options=json.dumps(options),
-        fingerprint=_fingerprint(order, version, checked, options),
+        fingerprint=_fingerprint(order, address, version, checked, options),
     )
     with ledger.begin() as session:
         id_, new = batches.submit(session, submission, again=order.again)
@@ -123,7 +125,11 @@ def _check_destination(
 
 
 def _fingerprint(
-    order: Order, version: str, checked: Mapping[str, Any], options: Mapping[str, Any]
+    order: Order,
+    address: str,
+    version: str,
+    checked: Mapping[str, Any],
+    options: Mapping[str, Any],
 ) -> str:
     """Return what two submissions have in common when they are the same."""
     if order.idempotency_key is not None:
@@ -131,7 +137,7 @@ def _fingerprint(
     else:
         parts = [
             order.owner,
-            order.source,
+            address,
             version,
             str(parse_address(order.destination).folder()),
             order.endpoint,
