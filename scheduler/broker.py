@@ -13,7 +13,9 @@ from uuid import UUID, uuid4
 
 import redis
 from celery import Celery
+from kombu.exceptions import BatchPublishError
 from kombu.exceptions import OperationalError as BrokerError
+from redis.connection import parse_url
 
 from scheduler.errors import BrokerUnavailable, SettingsInvalid
 from scheduler.ledger.jobs import Ticket
@@ -23,10 +25,20 @@ UPSCALE = "enlarger.upscale"
 SEPARATOR = "|"  # kombu parts queue and priority by it, so no queue's name may contain it
 SENTINEL = "sentinel"
 PUBLISH_AT_ONCE = 500
+UNAVAILABLE = (
+    redis.ConnectionError,
+    redis.TimeoutError,
+    redis.ResponseError,
+    BrokerError,
+    BatchPublishError,
+)
 NO_REDIS = (
     "ENLARGER_REDIS_URL is not set; point it at Redis, for instance redis://host:6379/0, "
     "or use `enlarger run`, which brings its own"
 )
+
+NO_ADDRESS = "ENLARGER_REDIS_URL is no address of a Redis; write redis://:password@host:6379/0"
+"""Without the value: it may hold a password."""
 
 
 def make_app(settings: Settings) -> Celery:
@@ -72,11 +84,16 @@ def redis_url(settings: Settings) -> str:
     """Return the broker's address.
 
     Raises:
-        SettingsInvalid: None is set.
+        SettingsInvalid: None is set, or it is none.
     """
     if settings.redis_url is None:
         raise SettingsInvalid(NO_REDIS, field="redis_url")
-    return settings.redis_url.get_secret_value()
+    address = settings.redis_url.get_secret_value()
+    try:
+        parse_url(address)  # type: ignore[no-untyped-call]
+    except ValueError as exc:
+        raise SettingsInvalid(NO_ADDRESS, field="redis_url") from exc
+    return address
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -91,7 +108,7 @@ def unavailable_mapped() -> Iterator[None]:
     """Turn "the server is not there" into `BrokerUnavailable`."""
     try:
         yield
-    except (redis.ConnectionError, redis.TimeoutError, redis.ResponseError, BrokerError) as exc:
+    except UNAVAILABLE as exc:
         raise BrokerUnavailable(f"redis_url: Redis does not answer: {exc}") from exc
 
 
@@ -186,9 +203,15 @@ def _unacked(entry: Sequence[Any], queue: str) -> list[Ticket]:
 
 
 def _tickets(message: dict[str, Any]) -> list[Ticket]:
-    """Decode a kombu message: base64 around JSON `[args, kwargs, embed]`."""
-    args, _kwargs, _embed = json.loads(base64.b64decode(message["body"]))
-    return tickets_of(args[0])
+    """Decode a kombu message: base64 around JSON `[args, kwargs, embed]`.
+
+    One that is not ours holds no tickets: whatever lies in Redis must not stop the scheduler.
+    """
+    try:
+        args, _kwargs, _embed = json.loads(base64.b64decode(message["body"]))
+        return tickets_of(args[0])
+    except (ValueError, TypeError, LookupError):
+        return []
 
 
 def flushed(client: redis.Redis, settings: Settings) -> bool:

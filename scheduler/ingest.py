@@ -143,8 +143,7 @@ class Intake:
         try:
             return self._job(entry)
         except RequestError as exc:
-            refused = self._rejected(entry.line, exc.field, str(exc), text=None)
-            return replace(refused, source=_storable(entry.source))
+            return self._refused(entry, exc)
 
     def _job(self, row: Row) -> NewJob:
         given = {**self._batch.arguments, **row.arguments}
@@ -166,6 +165,19 @@ class Intake:
             passthrough=_json(dict(row.passthrough), "passthrough") if row.passthrough else None,
             # Drawn here, so that every attempt and every worker makes the same image.
             seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
+        )
+
+    def _refused(self, row: Row, exc: RequestError) -> NewJob:
+        """Reject a row that could be read, and keep what it asked for: it may be put right."""
+        given = {**self._batch.arguments, **row.arguments}
+        return replace(
+            self._rejected(row.line, exc.field, str(exc), text=None),
+            source=_storable(row.source),
+            source_version=_storable(row.version),
+            destination=_storable(row.destination),
+            custom_id=_storable(row.custom_id),
+            arguments=_kept(given) or "{}",
+            passthrough=_kept(dict(row.passthrough)) if row.passthrough else None,
         )
 
     def _rejected(self, line: int, field: str | None, reason: str, *, text: str | None) -> NewJob:
@@ -204,6 +216,14 @@ def _json(value: dict[str, Any], field: str) -> str:
         reason = f"{field}: holds a NUL character or half a character (a lone surrogate)"
         raise RowInvalid(reason, field=field)
     return written
+
+
+def _kept(value: dict[str, Any]) -> str | None:
+    """Return JSON, or None where PostgreSQL could not take it."""
+    try:
+        return _json(value, "row")
+    except RowInvalid:
+        return None
 
 
 def _encodable(text: str) -> bool:

@@ -5,6 +5,7 @@ import sys
 from typing import Literal
 
 import structlog
+from structlog.typing import Processor
 
 from scheduler.settings import Settings
 
@@ -22,9 +23,12 @@ def configure(settings: Settings, *, level: Level = "info") -> None:
     renderer = (
         structlog.processors.JSONRenderer()
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # Plain: the default prints local variables, and among them may be a secret.
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
-    shared = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

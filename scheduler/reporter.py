@@ -9,6 +9,7 @@ from models.errors import RequestError, WorldError
 from scheduler import report
 from scheduler.ledger import batches
 from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import Batch
 from scheduler.settings import Settings
 from scheduler.storage import Storage
 
@@ -34,13 +35,14 @@ class Reporter:
         with self._ledger.begin() as session:
             waiting = batches.unreported(session)
         now = time.monotonic()
-        due = [batch for batch in waiting if self._not_before.get(batch, now) <= now]
+        due = [batch for batch in waiting if self._not_before.get(batch.id, now) <= now]
         if not due:
             return False
         self._report(due[0])
         return True
 
-    def _report(self, batch_id: UUID) -> None:
+    def _report(self, batch: Batch) -> None:
+        batch_id = batch.id
         try:
             report.write(self._ledger, self._storage, batch_id)
         except WorldError as exc:
@@ -54,7 +56,7 @@ class Reporter:
             self._give_up(batch_id, f"{type(exc).__name__}: {exc}")
             return
         with self._ledger.begin() as session:
-            batches.reported(session, batch_id)
+            batches.reported(session, batch)
         log.info("batch.reported", batch=str(batch_id))
 
     def _back_off(self, batch_id: UUID, reason: str) -> None:

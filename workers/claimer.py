@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from scheduler.ledger import jobs
@@ -84,8 +85,8 @@ class Claimer:
         if mine not in asked:
             asked.append(mine)
         owners = {ticket: each for each in reversed(asked) for ticket in each.tickets}
-        with self._ledger.begin(durable=False) as session:
-            won = self._take(session, list(owners), alone=False)
+        with self._ledger.autocommit(durable=False) as connection:
+            won = self._take(connection, list(owners), alone=False)
         for each in asked:
             each.won = []
         for job in won:
@@ -93,7 +94,9 @@ class Claimer:
             assert owner.won is not None
             owner.won.append(job)
 
-    def _take(self, session: Session, tickets: Sequence[Ticket], *, alone: bool) -> list[Claimed]:
+    def _take(
+        self, session: Session | Connection, tickets: Sequence[Ticket], *, alone: bool
+    ) -> list[Claimed]:
         return jobs.claim(
             session,
             tickets,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 import structlog
+from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from scheduler.errors import LedgerUnavailable
@@ -44,6 +45,7 @@ class Completer:
         self._committing: list[Finished] = []
         self._closing = False
         self._abandoned = threading.Event()
+        self._patiently = patience.until(self._abandoned)
         self._thread = threading.Thread(target=self._run, name="complete", daemon=True)
 
     def start(self) -> None:
@@ -94,7 +96,7 @@ class Completer:
 
     def _commit(self, batch: list[Finished]) -> None:
         try:
-            ended = patience.until(self._abandoned)(self._write, batch)
+            ended = self._patiently(self._write, batch)
         except LedgerUnavailable:
             log.error("results.abandoned", jobs=len(batch))
         except Exception as exc:  # noqa: BLE001 - one result that can't be written must not stop the rest
@@ -105,21 +107,21 @@ class Completer:
                     log.warning("job.lost", job=str(each.life.job.id), epoch=each.life.job.epoch)
 
     def _write(self, batch: list[Finished]) -> set[UUID]:
-        results = [each.result for each in batch if each.result is not None]
-        if not results:
-            return set()
-        with self._ledger.begin() as session:
-            return self._write_in(session, results)
+        endings = [each.result for each in batch if isinstance(each.result, Ending)]
+        releases = [each.result for each in batch if isinstance(each.result, Release)]
+        if endings and releases:
+            with self._ledger.begin() as session:
+                return self._finish(session, endings) | self._release(session, releases)
+        with self._ledger.autocommit() as connection:
+            if endings:
+                return self._finish(connection, endings)
+            return self._release(connection, releases) if releases else set()
 
-    def _write_in(self, session: Session, results: list[Ending | Release]) -> set[UUID]:
-        endings = [each for each in results if isinstance(each, Ending)]
-        releases = [each for each in results if isinstance(each, Release)]
-        done = set()
-        if endings:
-            done |= jobs.finish(session, endings, worker_id=self._worker_id)
-        if releases:
-            done |= jobs.release(session, releases, worker_id=self._worker_id)
-        return done
+    def _finish(self, session: Session | Connection, endings: list[Ending]) -> set[UUID]:
+        return jobs.finish(session, endings, worker_id=self._worker_id)
+
+    def _release(self, session: Session | Connection, releases: list[Release]) -> set[UUID]:
+        return jobs.release(session, releases, worker_id=self._worker_id)
 
     def _isolate(self, batch: list[Finished], exc: Exception) -> None:
         """Write results one by one; fail the job whose result the ledger refuses."""

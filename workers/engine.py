@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from workers.claimer import Claimer
 from workers.completer import Completer
 from workers.gate import Closed, Gate
 from workers.life import Bundle, Life, Unwanted
+from workers.pool import Pool
 from workers.verdict import Result, unwanted, verdict
 
 log = structlog.get_logger()
@@ -35,6 +35,7 @@ UNWIND_S = 1.5
 """How long a drained job may take from noticing it to having stopped."""
 FLUSH_S = 3.0
 """How long a stopping worker tries to write its last results."""
+JOIN_S = 0.1
 
 Fetched = TypeVar("Fetched")
 Enlarged = TypeVar("Enlarged")
@@ -75,20 +76,17 @@ class Engine:
         self._runs_changed = threading.Condition()
         self._last_run = time.monotonic()
         self._draining = threading.Event()
-        self._to_fetch: SimpleQueue[tuple[Life] | None] = SimpleQueue()
-        self._to_device: SimpleQueue[tuple[Life, Any] | None] = SimpleQueue()
-        self._to_store: SimpleQueue[tuple[Life, Any] | None] = SimpleQueue()
-        self._threads = [
-            *_threads("fetch", settings.fetch_threads, self._to_fetch, self._fetch),
-            *_threads("device", 1, self._to_device, self._upscale),
-            *_threads("store", settings.store_threads, self._to_store, self._store),
-        ]
+        self._patiently = patience.until(self._draining)
+        self._fetching = Pool("fetch", settings.fetch_threads, self._fetch)
+        self._device = Pool("device", 1, self._upscale)
+        self._storing = Pool("store", settings.store_threads, self._store)
+        self._pools = (self._fetching, self._device, self._storing)
 
     def start(self) -> None:
         """Start the threads."""
         self._completer.start()
-        for thread in self._threads:
-            thread.start()
+        for pool in self._pools:
+            pool.start()
 
     def run(self, tickets: Sequence[Ticket]) -> None:
         """Claim what is still to be had of a bundle, and return when all of that is settled.
@@ -101,6 +99,8 @@ class Engine:
                 self._run_alone(ticket)
         except Closed:
             self._hand_back(tickets)
+        except Exception:  # the outermost frame of a Celery thread
+            log.exception("bundle.crashed", jobs=len(tickets))
         finally:
             self._count_runs(-1)
 
@@ -122,7 +122,7 @@ class Engine:
             Closed: The worker stops.
         """
         try:
-            return patience.until(self._draining)(claim, asking)
+            return self._patiently(claim, asking)
         except LedgerUnavailable as exc:
             raise Closed from exc
 
@@ -135,7 +135,7 @@ class Engine:
         for life in lives:
             self._open[id(life)] = life
         for life in lives:
-            self._to_fetch.put((life,))
+            self._fetching.put(life)
         bundle.wait()
 
     def _hand_back(self, tickets: Sequence[Ticket]) -> None:
@@ -155,7 +155,7 @@ class Engine:
 
     def _fetch_one(self, life: Life) -> None:
         life.check_cancelled()
-        self._to_device.put((life, self._stages.fetch(life)))
+        self._device.put(life, self._stages.fetch(life))
 
     def _upscale(self, life: Life, fetched: Any) -> None:  # noqa: ANN401 - the stages' own
         self._attempt(life, self._upscale_one, life, fetched)
@@ -167,7 +167,7 @@ class Engine:
             enlarged = self._stages.upscale(life, fetched)
         finally:
             life.device_s += time.perf_counter() - began
-        self._to_store.put((life, enlarged))
+        self._storing.put(life, enlarged)
 
     def _store(self, life: Life, enlarged: Any) -> None:  # noqa: ANN401
         self._attempt(life, self._store_one, life, enlarged)
@@ -230,23 +230,12 @@ class Engine:
             self._stop_running()
         self._completer.close(within_s=FLUSH_S)
         self._wait_for_runs(UNWIND_S)
-        for queue, count in (
-            (self._to_fetch, self._settings.fetch_threads),
-            (self._to_device, 1),
-            (self._to_store, self._settings.store_threads),
-        ):
-            for _ in range(count):
-                queue.put(None)
-        for thread in self._threads:
-            thread.join(0.1)
-        return not any(thread.is_alive() for thread in self._threads)
+        ended = [pool.close(within_s=JOIN_S) for pool in self._pools]
+        return all(ended)
 
     def _release_unbegun(self) -> None:
-        try:
-            while item := self._to_fetch.get_nowait():
-                self._end(item[0], unwanted(item[0], Unwanted.DRAINED))
-        except Empty:
-            return
+        for (life,) in self._fetching.take_back():
+            self._end(life, unwanted(life, Unwanted.DRAINED))
 
     def _stop_running(self) -> None:
         """Tell running jobs to stop; those that don't are given back while they compute."""
@@ -266,19 +255,3 @@ class Engine:
         """Wait until no bundle is here any more; tell whether that came about."""
         with self._runs_changed:
             return self._runs_changed.wait_for(lambda: self._runs == 0, timeout_s)
-
-
-def _threads(
-    name: str, count: int, queue: "SimpleQueue[Any]", work: Callable[..., None]
-) -> list[threading.Thread]:
-    """Return threads that take from a queue until it holds a None."""
-
-    def keep_working() -> None:
-        while (item := queue.get()) is not None:
-            work(*item)
-            item = None  # a picture must not outlive its job in a thread that waits
-
-    return [
-        threading.Thread(target=keep_working, name=f"{name}-{number}", daemon=True)
-        for number in range(count)
-    ]

@@ -214,6 +214,14 @@ def readiness(
     )
 
 
+def _importable(module: str) -> bool:
+    """Tell whether a module is there, without importing it (only the packages around it)."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
 def _obstacle(
     name: str, endpoints: Mapping[str, Endpoint], weights_folder: Path | None
 ) -> str | None:
@@ -221,7 +229,7 @@ def _obstacle(
         return f"the catalogue has no such endpoint; it has {', '.join(sorted(endpoints))}"
     endpoint = endpoints[name]
     module = endpoint.pipeline.partition(":")[0]
-    if importlib.util.find_spec(module) is None:
+    if not _importable(module):
         return f"its pipeline {module} is not installed"
     if not endpoint.weights:
         return None

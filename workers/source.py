@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+from models.errors import RequestError
 from scheduler.ledger.jobs import Claimed
 from scheduler.storage import Storage
+
+FIELD = "image_url"
+"""What an input that can't be read is the fault of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,5 +30,9 @@ def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
         RequestError: It is missing, too large, not to be read, or no `s3://` or `file://` address.
         StorageUnavailable: The store does not answer.
     """
-    blob = storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
+    try:
+        blob = storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
+    except RequestError as exc:
+        # The store knows addresses; only here it is known what this one stands for.
+        raise type(exc)(f"{FIELD}: {exc}", field=FIELD) from exc
     return Input(data=blob.data, etag=blob.etag)

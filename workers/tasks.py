@@ -15,8 +15,15 @@ log = structlog.get_logger()
 def register(app: Celery, run: Callable[[Sequence[Ticket]], None]) -> None:
     """Make `run` the app's task: it gets each bundle, and the message is acknowledged after it."""
 
-    @app.task(name=broker.UPSCALE, acks_late=True, reject_on_worker_lost=True, ignore_result=True)
-    def upscale(bundle: Sequence[Sequence[Any]]) -> None:
+    # Shared, as is Celery's default, the first app's task would run for every app of the process.
+    @app.task(
+        name=broker.UPSCALE,
+        acks_late=True,
+        reject_on_worker_lost=True,
+        ignore_result=True,
+        shared=False,
+    )
+    def upscale(bundle: Sequence[Sequence[Any]] = ()) -> None:
         """Run the jobs of a bundle that are still ours to run; delivery is at least once.
 
         Never raises: the engine writes every outcome to the ledger, which decides about another
@@ -27,4 +34,5 @@ def register(app: Celery, run: Callable[[Sequence[Ticket]], None]) -> None:
         except (TypeError, ValueError) as exc:
             log.warning("message.malformed", reason=str(exc))
             return
-        run(tickets)
+        if tickets:
+            run(tickets)

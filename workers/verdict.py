@@ -79,7 +79,8 @@ def describe(exc: BaseException) -> dict[str, Any]:
         code, kind, field = "out_of_memory", Kind.WORLD, None
     else:
         code, kind, field = "program_failed", Kind.PROGRAM, None
-    text = str(exc) if isinstance(exc, EnlargerError) else f"{type(exc).__name__}: {exc}"
+    ours = isinstance(exc, EnlargerError)
+    text = str(exc) if ours else "".join(traceback.format_exception_only(exc)).strip()
     error = {"code": code, "kind": str(kind), "message": text[:MESSAGE_CHARACTERS], "field": field}
     if kind is Kind.PROGRAM:
         lines = "".join(traceback.format_exception(exc))
@@ -92,7 +93,7 @@ def to_json(value: Any) -> str:  # noqa: ANN401 - whatever JSON can hold
     written = json.dumps(value, ensure_ascii=False, allow_nan=False)
     if "\\u0000" in written:
         written = json.dumps(_without_nul(value), ensure_ascii=False, allow_nan=False)
-    return written.encode(errors="backslashreplace").decode()
+    return written.encode(errors="replace").decode()
 
 
 def _without_nul(value: Any) -> Any:  # noqa: ANN401 - whatever JSON can hold

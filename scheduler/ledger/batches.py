@@ -255,27 +255,27 @@ def active(session: Session) -> list[Batch]:
     return list(session.scalars(select(Batch).where(Batch.ended_at.is_(None)).order_by(Batch.id)))
 
 
-def unreported(session: Session) -> list[UUID]:
-    """Name the ended batches that have no report yet, oldest first."""
+def unreported(session: Session) -> list[Batch]:
+    """Return the ended batches that have no report yet, oldest first."""
     return list(
         session.scalars(
-            select(Batch.id)
+            select(Batch)
             .where(Batch.ended_at.is_not(None), Batch.reported_at.is_(None))
             .order_by(Batch.id)
         )
     )
 
 
-def reported(session: Session, batch_id: UUID) -> None:
-    """Note that a batch's report is stored."""
+def reported(session: Session, batch: Batch) -> None:
+    """Note that a batch's report is stored, unless it was reopened since `batch` was read."""
     session.execute(
         text(
             "update batches set reported_at = clock_timestamp()"
-            " where id = :id and ended_at is not null"
+            " where id = :id and ended_at = :ended_at"
         ),
-        {"id": batch_id},
+        {"id": batch.id, "ended_at": batch.ended_at},
     )
-    tell(session, "batch.reported", batch_id)
+    tell(session, "batch.reported", batch.id)
 
 
 def unreportable(session: Session, batch_id: UUID, reason: str) -> None:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from scheduler.ledger.tables import JobState
@@ -100,7 +100,7 @@ returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pip
 
 
 def claim(
-    session: Session,
+    session: Session | Connection,
     tickets: Sequence[Ticket],
     *,
     worker_id: UUID,
@@ -199,7 +199,7 @@ select id from ended
 
 
 def finish(
-    session: Session,
+    session: Session | Connection,
     endings: Sequence[Ending],
     *,
     worker_id: UUID | None = None,
@@ -251,7 +251,9 @@ returning jobs.id
 """)
 
 
-def release(session: Session, releases: Sequence[Release], *, worker_id: UUID) -> set[UUID]:
+def release(
+    session: Session | Connection, releases: Sequence[Release], *, worker_id: UUID
+) -> set[UUID]:
     """Move `running -> waiting` and return the jobs that were still this worker's to give back."""
     releases = sorted(releases, key=lambda release: release.ticket)
     released = session.scalars(

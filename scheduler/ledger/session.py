@@ -9,8 +9,8 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, text
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy import Connection, Engine, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
@@ -23,6 +23,11 @@ NO_DATABASE = (
     "ENLARGER_DATABASE_URL is not set; point it at PostgreSQL, for instance "
     "postgresql://user:password@host/enlarger, or use `enlarger run`, which brings its own"
 )
+NO_ADDRESS = (
+    "ENLARGER_DATABASE_URL is no address of a database; write "
+    "postgresql://user:password@host:5432/enlarger"
+)
+"""Without the value: it may hold a password."""
 NO_POSTGRES = "ENLARGER_DATABASE_URL: must begin with postgresql://"
 
 
@@ -34,8 +39,17 @@ class Ledger:
     """
 
     def __init__(self, settings: Settings, *, connections: int = 10) -> None:
-        self._durable = _pool(settings, connections=connections, synchronous_commit=True)
-        self._relaxed = _pool(settings, connections=connections, synchronous_commit=False)
+        self._sessions = {
+            durable: sessionmaker(
+                _engine(settings, connections=connections, durable=durable, autocommit=False),
+                expire_on_commit=False,
+            )
+            for durable in (True, False)
+        }
+        self._autocommit = {
+            durable: _engine(settings, connections=connections, durable=durable, autocommit=True)
+            for durable in (True, False)
+        }
 
     @contextmanager
     def begin(self, *, durable: bool = True) -> Iterator[Session]:
@@ -44,23 +58,27 @@ class Ledger:
         Raises:
             LedgerUnavailable: The server does not answer, is starting or is stopping.
         """
-        with unavailable_mapped(), (self._durable if durable else self._relaxed).begin() as session:
+        with unavailable_mapped(), self._sessions[durable].begin() as session:
             yield session
 
     @contextmanager
-    def autocommit(self) -> Iterator[Connection]:
-        """Open a connection whose statements commit one by one, for LISTEN and advisory locks."""
-        engine = self._durable.kw["bind"]
-        with (
-            unavailable_mapped(),
-            engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
-        ):
+    def autocommit(self, *, durable: bool = True) -> Iterator[Connection]:
+        """Open a connection whose statements commit one by one, for LISTEN and advisory locks.
+
+        And for a transition that is a single statement: it takes one round trip where `begin` takes
+        three, and half the time.
+
+        Raises:
+            LedgerUnavailable: The server does not answer, is starting or is stopping.
+        """
+        with unavailable_mapped(), self._autocommit[durable].connect() as connection:
             yield connection
 
     def close(self) -> None:
         """Give every idle connection back to the server."""
-        self._durable.kw["bind"].dispose()
-        self._relaxed.kw["bind"].dispose()
+        for durable in (True, False):
+            self._sessions[durable].kw["bind"].dispose()
+            self._autocommit[durable].dispose()
 
 
 @contextmanager
@@ -81,11 +99,10 @@ def _cause(exc: Exception) -> str:
     return " ".join(str(original).split())[:300]
 
 
-def _pool(
-    settings: Settings, *, connections: int, synchronous_commit: bool
-) -> sessionmaker[Session]:
-    engine: Engine = create_engine(
+def _engine(settings: Settings, *, connections: int, durable: bool, autocommit: bool) -> Engine:
+    return create_engine(
         url(settings),
+        isolation_level="AUTOCOMMIT" if autocommit else "READ COMMITTED",
         pool_size=connections,
         max_overflow=connections,
         pool_timeout=30,
@@ -93,19 +110,19 @@ def _pool(
         connect_args={
             "connect_timeout": 10,
             "application_name": "enlarger",
+            "client_encoding": "utf8",  # a server without an encoding would answer in bytes
             "keepalives_idle": 30,
             "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000 "
-            f"-c synchronous_commit={'on' if synchronous_commit else 'off'}",
+            f"-c synchronous_commit={'on' if durable else 'off'}",
         },
     )
-    return sessionmaker(engine, expire_on_commit=False)
 
 
 def url(settings: Settings) -> str:
     """Return the database's address in SQLAlchemy's spelling, with psycopg 3 as the driver.
 
     Raises:
-        SettingsInvalid: None is set.
+        SettingsInvalid: None is set, or it is none.
     """
     if settings.database_url is None:
         raise SettingsInvalid(NO_DATABASE, field="database_url")
@@ -113,6 +130,10 @@ def url(settings: Settings) -> str:
     scheme, separator, rest = address.partition("://")
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsInvalid(NO_POSTGRES, field="database_url")
+    try:
+        make_url(f"postgresql+psycopg://{rest}")
+    except (ArgumentError, ValueError) as exc:
+        raise SettingsInvalid(NO_ADDRESS, field="database_url") from exc
     return f"postgresql+psycopg://{rest}"
 
 

@@ -3,6 +3,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from scheduler.ledger import batches, fleet, jobs
@@ -302,3 +303,45 @@ def test_retry_gives_failed_jobs_a_fresh_budget(ledger: Ledger) -> None:
     assert count == 1
     assert (progress.state, progress.failed, progress.succeeded) == ("open", 0, 1)
     assert [ticket.job_id for ticket in queue(ledger, batch)] == [held[0].id]
+
+
+def entries_read(session: Session, index: str) -> int:
+    """Count the entries of an index that this transaction has read so far."""
+    counter = text("select pg_stat_get_xact_tuples_returned(cast(cast(:name as text) as regclass))")
+    return int(session.scalar(counter, {"name": index}) or 0)
+
+
+def test_a_claim_reads_no_job_of_the_queue_but_its_own(ledger: Ledger) -> None:
+    tickets = queue(ledger, make_batch(ledger, 500), limit=500)
+    worker = make_worker(ledger)
+
+    with ledger.begin() as session:
+        claimed = jobs.claim(session, tickets[:8], worker_id=worker, deadline_s=60)
+        entries = entries_read(session, "ix_jobs_queued")
+
+    assert len(claimed) == 8
+    assert entries == 0
+
+
+def test_a_completion_reads_no_job_of_its_worker_but_its_own(ledger: Ledger) -> None:
+    tickets = queue(ledger, make_batch(ledger, 500), limit=500)
+    worker = make_worker(ledger)
+    held = claim(ledger, tickets, worker)
+    endings = [Ending(ticket=job.ticket, state=JobState.SUCCEEDED) for job in held[:8]]
+
+    with ledger.begin() as session:
+        ended = jobs.finish(session, endings, worker_id=worker)
+        entries = entries_read(session, "ix_jobs_running")
+
+    assert len(ended) == 8
+    assert entries == 0
+
+
+def test_a_statement_on_its_own_is_committed_at_once(ledger: Ledger) -> None:
+    tickets = queue(ledger, make_batch(ledger, 1))
+    worker = make_worker(ledger)
+
+    with ledger.autocommit(durable=False) as connection:
+        jobs.claim(connection, tickets, worker_id=worker, deadline_s=60)
+
+        assert read(ledger, tickets[0].job_id).state == "running"

@@ -1,0 +1,49 @@
+"""Threads that take work from one queue, and hold nothing while they wait."""
+
+import threading
+from collections.abc import Callable, Iterator
+from queue import Empty, SimpleQueue
+from typing import Any
+
+
+class Pool:
+    """A fixed number of threads; `work` is called with what `put` was given, and must not raise."""
+
+    def __init__(self, name: str, count: int, work: Callable[..., None]) -> None:
+        self._queue: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self._work = work
+        # Daemons: a thread that is stuck in a driver must not keep the process from ending.
+        self._threads = [
+            threading.Thread(target=self._keep_working, name=f"{name}-{number}", daemon=True)
+            for number in range(count)
+        ]
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def put(self, *item: Any) -> None:  # noqa: ANN401 - whatever `work` takes
+        """Queue one piece of work."""
+        self._queue.put(item)
+
+    def take_back(self) -> Iterator[tuple[Any, ...]]:
+        """Yield what was put and no thread has begun."""
+        try:
+            while item := self._queue.get_nowait():
+                yield item
+        except Empty:
+            return
+
+    def close(self, *, within_s: float) -> bool:
+        """Let the threads end after what is queued; tell whether all of them did in time."""
+        for _ in self._threads:
+            self._queue.put(None)
+        for thread in self._threads:
+            thread.join(within_s)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _keep_working(self) -> None:
+        while (item := self._queue.get()) is not None:
+            self._work(*item)
+            item = None  # a picture must not outlive its job in a thread that waits
