@@ -8,6 +8,7 @@ from celery import Celery
 
 from scheduler import broker
 from scheduler.ledger.jobs import Ticket
+from workers.acknowledgement import Acknowledging
 
 log = structlog.get_logger()
 
@@ -22,6 +23,7 @@ def register(app: Celery, run: Callable[[Sequence[Ticket]], None]) -> None:
         reject_on_worker_lost=True,
         ignore_result=True,
         shared=False,
+        Request=Acknowledging,
     )
     def upscale(bundle: Sequence[Sequence[Any]] = ()) -> None:
         """Run the jobs of a bundle that are still ours to run; delivery is at least once.

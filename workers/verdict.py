@@ -29,7 +29,7 @@ def verdict(life: Life, exc: BaseException, settings: Settings) -> Result:
         return unwanted(life, life.unwanted)
     error = describe(exc)
     if error["kind"] == Kind.PROGRAM:
-        log.error("job.crashed", job=str(life.job.id), exc_info=exc)
+        log.error("job.crashed", job=str(life.job.id), exception=error["traceback"])
     if error["kind"] != Kind.WORLD:
         return _failed(life, error)
     attempts = life.job.failures + 1

@@ -1,45 +1,63 @@
-"""Finding the batch that a person means, and showing it."""
+"""Finding the batch that a person means, and describing it."""
 
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import click
 
-from scheduler.cli.options import load_settings
-
 if TYPE_CHECKING:
+    from scheduler.cli.connection import System
     from scheduler.ledger.batches import Progress
-    from scheduler.ledger.session import Ledger
+
+SHORT = 8
+"""Enough of an id's end to name a batch."""
 
 argument = click.argument("batch")
 
 
-def open_ledger() -> "Ledger":
-    """Connect to the ledger of the settings; the process ends with the command."""
-    from scheduler import logs
-    from scheduler.ledger.session import Ledger
-
-    settings = load_settings()
-    logs.configure(settings, level="warning")
-    return Ledger(settings, connections=1)
+def short(batch: UUID) -> str:
+    """Return the end of an id, by which the batch is found again."""
+    return batch.hex[-SHORT:]
 
 
-def id_of(ledger: "Ledger", text: str) -> UUID:
-    """Return the id of the batch that a text means: the whole of it, or six or more of its end.
+def id_of(system: "System", text: str) -> UUID:
+    """Return the id of the batch that a text means.
 
     Raises:
         BatchUnknown: It means none, or more than one.
     """
     from scheduler.ledger import batches
 
-    with ledger.begin() as session:
+    with system.ledger.begin() as session:
         return batches.find(session, text)
 
 
 def as_dict(progress: "Progress") -> dict[str, Any]:
     """Return a batch as JSON has it."""
-    found = dict(vars(progress))
-    for name, value in found.items():
-        if hasattr(value, "isoformat"):
-            found[name] = value.isoformat()
-    return {**found, "id": str(progress.id), "state": str(progress.state), "ended": progress.ended}
+    return {**vars(progress), "id": str(progress.id), "ended": progress.ended}
+
+
+def unsuccessful(progress: "Progress") -> int:
+    """Count the rows that ended without a result."""
+    return progress.failed + progress.rejected + progress.cancelled
+
+
+def all_well(progress: "Progress") -> bool:
+    """Tell whether every row has its result, and the whole source was read."""
+    return not unsuccessful(progress) and progress.state != "unreadable"
+
+
+def summary(progress: "Progress") -> str:
+    """Say in one line what became of a batch's rows so far."""
+    parts = [f"{progress.succeeded:,} of {progress.total:,} enlarged"]
+    parts += [
+        f"{count:,} {word}"
+        for count, word in (
+            (progress.failed, "failed"),
+            (progress.rejected, "rejected"),
+            (progress.cancelled, "cancelled"),
+            (progress.skipped, "skipped"),
+        )
+        if count
+    ]
+    return ", ".join(parts)

@@ -16,10 +16,12 @@ def cancel(batch: str) -> None:
     Example:
       enlarger cancel 5c1f09aa
     """
+    from scheduler.cli.connection import connected
+    from scheduler.cli.output import say
     from scheduler.ledger import batches
 
-    ledger = batches_.open_ledger()
-    id_ = batches_.id_of(ledger, batch)
-    with ledger.begin() as session:
-        changed = batches.cancel(session, id_)
-    click.echo("Cancelled." if changed else "There was nothing left to cancel.", err=True)
+    with connected() as system:
+        id_ = batches_.id_of(system, batch)
+        with system.ledger.begin() as session:
+            changed = batches.cancel(session, id_)
+    say("Cancelled." if changed else "There was nothing left to cancel.")

@@ -1,6 +1,5 @@
 """``enlarger doctor``: what is wrong with this set-up, and what to do about it."""
 
-import json
 import sys
 
 import click
@@ -21,16 +20,18 @@ def doctor(destination: str | None, *, as_json: bool) -> None:
       enlarger doctor
       enlarger doctor --destination s3://photos/out/ --json
     """
+    from scheduler.cli.output import print_json, printable
     from scheduler.doctor import examine
 
-    findings = list(examine(load_settings(), destination=destination))
-    if as_json:
-        click.echo(json.dumps([vars(each) for each in findings]))
-    else:
-        for each in findings:
+    findings = []
+    for each in examine(load_settings(), destination=destination):
+        findings.append(each)
+        if not as_json:
             mark = click.style("✓", fg="green") if each.ok else click.style("✗", fg="red")
-            click.echo(f"{mark} {each.name}: {each.detail}")
-            if not each.ok:
-                click.echo(f"    {each.remedy}")
+            click.echo(f"{mark} {each.name}: {printable(each.detail)}")
+        if not as_json and not each.ok:
+            click.echo(f"    {each.remedy}")
+    if as_json:
+        print_json([vars(each) for each in findings])
     if not all(each.ok for each in findings):
         sys.exit(1)

@@ -1,11 +1,17 @@
 """``enlarger endpoints``: what can be asked for, and who can do it."""
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.cli.options import as_json, load_settings
+from scheduler.cli.options import as_json
+
+if TYPE_CHECKING:
+    from models.catalog import Endpoint
+
+NO_SYSTEM = "Which workers are ready is not known here: no system is running."
 
 
 @click.command()
@@ -14,7 +20,7 @@ from scheduler.cli.options import as_json, load_settings
 def endpoints(endpoint: str | None, *, as_json: bool) -> None:
     """List the endpoints, or show the arguments of ENDPOINT.
 
-    With a database in the settings it also says which workers are ready, and why others are not.
+    Where a system runs it also says which workers are ready, and why others are not.
 
     \b
     Examples:
@@ -22,87 +28,87 @@ def endpoints(endpoint: str | None, *, as_json: bool) -> None:
       enlarger endpoints enlarger/lanczos
     """
     from models import catalog
+    from scheduler.cli.output import print_json
 
     chosen = [catalog.find(endpoint)] if endpoint else list(catalog.ENDPOINTS.values())
     fleet = _fleet()
-    shown = [_describe(each, fleet) for each in chosen]
+    found = [_describe(each, fleet) for each in chosen]
     if as_json:
-        click.echo(json.dumps(shown if endpoint is None else shown[0]))
+        print_json(found if endpoint is None else found[0])
     elif endpoint:
-        _print_one(shown[0])
+        _print_one(found[0])
     else:
-        _print_all(shown)
+        _print_all(found)
 
 
-def _fleet() -> list[dict[str, Any]]:
-    """Return the living workers; none where no system is set."""
+def _fleet() -> list[dict[str, Any]] | None:
+    """Return the living workers; None where no system runs that could be asked."""
+    from models.errors import WorldError
+    from scheduler import settings
+    from scheduler.cli.connection import connected
+    from scheduler.cli.output import say
+    from scheduler.errors import SettingsInvalid
     from scheduler.ledger import fleet
-    from scheduler.ledger.session import Ledger
 
-    settings = load_settings()
-    if settings.database_url is None:
-        return []
-    with Ledger(settings, connections=1).begin() as session:
-        return [fleet.describe(worker) for worker in fleet.alive(session)]
+    settings.load()  # a setting that is wrong is no reason to go on
+    try:
+        with connected(running=True) as system, system.ledger.begin() as session:
+            return [fleet.describe(worker) for worker in fleet.alive(session)]
+    except SettingsInvalid:
+        return None  # the catalogue is worth reading before there is any system
+    except WorldError as exc:
+        say(str(exc))
+        return None
 
 
-def _describe(endpoint: Any, fleet: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: ANN401 - an Endpoint
+def _describe(endpoint: "Endpoint", fleet: Sequence[dict[str, Any]] | None) -> dict[str, Any]:
     return {
         "id": endpoint.id,
         "summary": endpoint.summary,
         "schema": endpoint.request_class().model_json_schema(),
-        "ready": [each["name"] for each in fleet if endpoint.id in each["ready"]],
+        "ready": None if fleet is None else _ready(endpoint.id, fleet),
         "not_ready": {
             each["name"]: each["not_ready"][endpoint.id]
-            for each in fleet
+            for each in fleet or ()
             if endpoint.id in each["not_ready"]
         },
     }
 
 
-def _print_all(shown: list[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("endpoint", "", "ready workers")
-    for each in shown:
-        table.add_row(each["id"], each["summary"], str(len(each["ready"])))
-    Console().print(table)
+def _ready(endpoint: str, fleet: Sequence[dict[str, Any]]) -> list[str]:
+    return [each["name"] for each in fleet if endpoint in each["ready"]]
 
 
-def _print_one(shown: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def _print_all(found: Sequence[dict[str, Any]]) -> None:
+    from scheduler.cli.output import print_table
 
-    click.echo(f"{shown['id']}: {shown['summary']}")
-    table = Table("argument", "default", "allowed", "")
-    schema = shown["schema"]
-    for name, field in schema["properties"].items():
-        default = json.dumps(field["default"]) if "default" in field else "required"
-        about = Text(field.get("description", ""))
-        table.add_row(name, default, _allowed(field, schema.get("$defs", {})), about)
-    Console().print(table)
-    for worker in shown["ready"]:
-        click.echo(f"ready on {worker}")
-    for worker, reason in shown["not_ready"].items():
-        click.echo(f"not ready on {worker}: {reason}")
-
-
-def _allowed(field: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """Say what a field takes: its choices, or its type and range."""
-    if "$ref" in field:
-        field = definitions[field["$ref"].rpartition("/")[2]] | field
-    if "enum" in field:
-        return " | ".join(map(str, field["enum"]))
-    bounds = [
-        f"{sign} {field[name]:g}"
-        for name, sign in (
-            ("exclusiveMinimum", ">"),
-            ("minimum", ">="),
-            ("exclusiveMaximum", "<"),
-            ("maximum", "<="),
-        )
-        if name in field
+    rows = [
+        (each["id"], "?" if each["ready"] is None else f"{len(each['ready'])}", each["summary"])
+        for each in found
     ]
-    return " ".join([field.get("type", ""), *bounds]).strip()
+    print_table(("endpoint", "ready workers", ""), rows)
+
+
+def _print_one(found: dict[str, Any]) -> None:
+    from scheduler.arguments import parameters
+    from scheduler.cli.output import print_table, say
+
+    click.echo(f"{found['id']}: {found['summary']}")
+    rows = [
+        (
+            each.name,
+            "required" if each.required else json.dumps(each.default),
+            each.allowed,
+            each.description,
+        )
+        for each in parameters(found["id"])
+    ]
+    print_table(("argument", "default", "allowed", ""), rows)
+    for worker in found["ready"] or ():
+        click.echo(f"ready on {worker}")
+    for worker, reason in found["not_ready"].items():
+        click.echo(f"not ready on {worker}: {reason}")
+    if found["ready"] is None:
+        say(NO_SYSTEM)
+    elif not found["ready"]:
+        say("No worker is ready for it.")

@@ -1,4 +1,4 @@
-"""A batch's progress on the terminal, and the words that it ends with."""
+"""Following batches to their end, and the words that it ends with."""
 
 import time
 from collections.abc import Sequence
@@ -7,122 +7,129 @@ from uuid import UUID
 
 import click
 
-from scheduler.cli.addresses import readable
+from scheduler.cli.batch import all_well, as_dict, short, summary, unsuccessful
+from scheduler.cli.display import Display, display
+from scheduler.cli.output import print_json, printable, readable, say
+from scheduler.cli.pace import Pace
 
 if TYPE_CHECKING:
+    from scheduler.cli.connection import System
     from scheduler.ledger.batches import Progress
-    from scheduler.ledger.session import Ledger
 
 POLL_S = 0.25
 PATIENCE_S = 120.0
 """How long the ledger may be away before the terminal gives up; the work itself goes on."""
+IDLE_S = 10.0
+"""After so long without any row done, look whether there is anybody to do it."""
+SHOWN_FAILURES = 5
 
 
-def follow(ledger: "Ledger", ids: Sequence[UUID]) -> list["Progress"]:
-    """Show a bar until every batch has ended and its report is stored; return their counters.
+def follow(system: "System", ids: Sequence[UUID]) -> list["Progress"]:
+    """Show progress until every batch has ended and its report is stored; return their counters.
 
     Raises:
         LedgerUnavailable: It was away for too long.
     """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    from rich.progress import (
-        Progress as Bars,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("[red]{task.fields[failed]}[/red]"),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=Console(stderr=True)) as bars:
-        tasks = {id_: bars.add_task("reading", total=None, failed="", rate="") for id_ in ids}
-        began = time.monotonic()
-        first: dict[UUID, int] = {}
+    paces = {id_: Pace() for id_ in ids}
+    with display() as shown:
+        watched = Watched(system, shown)
         while True:
-            found = _progress(ledger, ids)
-            for each in found:
-                done = each.ended - first.setdefault(each.id, each.ended)
-                rate = done / max(time.monotonic() - began, 1e-3)
-                bars.update(
-                    tasks[each.id],
-                    description=_doing(each),
-                    total=each.total if each.read_at else None,
-                    completed=each.ended,
-                    failed=f"{_bad(each)} failed" if _bad(each) else "",
-                    rate=f"{rate:.1f}/s",
-                )
+            found = watched.look(ids)
+            shown.update([paces[each.id].look(each) for each in found])
             if all(each.reported_at is not None for each in found):
                 return found
             time.sleep(POLL_S)
 
 
-def _progress(ledger: "Ledger", ids: Sequence[UUID]) -> list["Progress"]:
-    """Ask for the counters, for a while also of a ledger that is just restarting."""
-    from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+class Watched:
+    """The counters, asked for with patience, and a word when nobody works on them."""
 
-    from scheduler.errors import LedgerUnavailable
-    from scheduler.ledger import batches
+    def __init__(self, system: "System", shown: Display) -> None:
+        self._system = system
+        self._shown = shown
+        self._ended = -1
+        self._moved = time.monotonic()
 
-    def ask() -> list["Progress"]:
-        with ledger.begin() as session:
+    def look(self, ids: Sequence[UUID]) -> list["Progress"]:
+        """Return the counters; wait for a ledger that is just restarting."""
+        from scheduler.errors import LedgerUnavailable
+
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                found = self._ask(ids)
+            except LedgerUnavailable as exc:
+                if time.monotonic() > until:
+                    raise
+                self._shown.note(f"{exc}; waiting")
+                time.sleep(2)
+            else:
+                self._notice_idleness(found)
+                return found
+
+    def _ask(self, ids: Sequence[UUID]) -> list["Progress"]:
+        from scheduler.ledger import batches
+
+        with self._system.ledger.begin() as session:
             return [batches.progress(session, id_) for id_ in ids]
 
-    patient = Retrying(
-        retry=retry_if_exception_type(LedgerUnavailable),
-        stop=stop_after_delay(PATIENCE_S),
-        wait=wait_fixed(1),
-        reraise=True,
-    )
-    return patient(ask)
+    def _notice_idleness(self, found: Sequence["Progress"]) -> None:
+        """Say why nothing moves, each time that it has not moved for a while."""
+        ended = sum(each.ended for each in found)
+        if ended != self._ended:
+            self._ended, self._moved = ended, time.monotonic()
+        elif time.monotonic() - self._moved > IDLE_S:
+            self._moved = time.monotonic() + 3 * IDLE_S
+            waiting = {each.endpoint for each in found if each.ended_at is None}
+            for endpoint in sorted(waiting - self._ready()):
+                self._shown.note(
+                    f"no worker is ready for {endpoint}; `enlarger endpoints {endpoint}` says why"
+                )
+
+    def _ready(self) -> set[str]:
+        from scheduler.ledger import fleet
+
+        with self._system.ledger.begin() as session:
+            return set(fleet.ready_counts(session))
 
 
-def _doing(progress: "Progress") -> str:
-    """Name what a batch is at, in one word."""
-    if progress.ended_at is not None:
-        return "reporting" if progress.reported_at is None else str(progress.state)
-    return "enlarging" if progress.total else "reading"
-
-
-def _bad(progress: "Progress") -> int:
-    return progress.failed + progress.rejected
-
-
-def summary(progress: "Progress") -> str:
-    """Say in one sentence what became of a batch."""
-    parts = [f"{progress.succeeded} of {progress.total} enlarged"]
-    for count, word in (
-        (progress.failed, "failed"),
-        (progress.rejected, "rejected"),
-        (progress.cancelled, "cancelled"),
-        (progress.skipped, "skipped"),
-    ):
-        if count:
-            parts.append(f"{count} {word}")
-    return ", ".join(parts)
-
-
-def conclude(found: Sequence["Progress"]) -> bool:
-    """Print where to look, and what to do about what failed; return whether all is well."""
+def conclude(system: "System", found: Sequence["Progress"], *, as_json: bool) -> bool:
+    """Say where to look, and what to do about what failed; return whether all is well."""
     for each in found:
-        place = readable(each.destination)
-        click.echo(summary(each), err=True)
-        if each.reason:
-            click.echo(f"  {each.reason}", err=True)
+        if as_json:
+            print_json(as_dict(each))
         else:
-            click.echo(f"{place}report.html")
-            click.echo(f"{place}results.jsonl")
-        if _bad(each):
-            click.echo(f"  what failed, ready to be submitted again: {place}failed.jsonl", err=True)
-    return all(_bad(each) == 0 and each.reason is None for each in found)
+            _conclude_one(system, each)
+    return all(all_well(each) for each in found)
+
+
+def _conclude_one(system: "System", batch: "Progress") -> None:
+    say(f"{readable(batch.source)}: {summary(batch)}")
+    if batch.reason:
+        say(f"  {batch.reason}")
+    _tell_failures(system, batch)
+    if batch.reported_at is not None and not (batch.reason or "").startswith("no report"):
+        place = readable(batch.destination)
+        click.echo(f"{place}report.html")
+        click.echo(f"{place}results.jsonl")
+
+
+def _tell_failures(system: "System", batch: "Progress") -> None:
+    """Show the first failures, and how to see and retry them all."""
+    count = unsuccessful(batch)
+    if not count:
+        return
+    from scheduler.ledger import rows
+
+    with system.ledger.begin() as session:
+        first = rows.page(
+            session, batch.id, after=0, limit=SHOWN_FAILURES, states=rows.UNSUCCESSFUL
+        )
+    for row in first:
+        name = f"line {row.line}" if row.source is None else readable(row.source)
+        reason = (row.error or {"message": "cancelled"})["message"]
+        say(f"  {name}: {printable(reason)}")
+    if count > len(first):
+        say(f"  and {count - len(first):,} more: enlarger results {short(batch.id)} --failed")
+    if batch.failed or batch.cancelled:
+        say(f"  Try again with: enlarger retry {short(batch.id)}")

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from models.errors import EnlargerError
+from models.version import VERSION
 
 INTERRUPTED = 130
 """What shells answer for a command that was ended by Ctrl-C."""
@@ -71,9 +72,7 @@ def _suggestion(name: str, known: list[str]) -> str:
 
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
-        from importlib.metadata import version
-
-        click.echo(f"enlarger {version('enlarger')}")
+        click.echo(f"enlarger {VERSION}")
         ctx.exit()
 
 

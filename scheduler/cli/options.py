@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from models.catalog import DEFAULT_ENDPOINT
-from models.errors import ArgumentInvalid
 
 if TYPE_CHECKING:
     from scheduler.settings import Settings
@@ -24,45 +23,17 @@ def order_options(command: Command) -> Command:
     return command
 
 
-_ORDER = (
-    click.option(
-        "--to", "destination", required=True, metavar="DEST", help="Folder or s3:// prefix."
-    ),
-    click.option(
-        "--endpoint", default=DEFAULT_ENDPOINT, show_default=True, help="See `enlarger endpoints`."
-    ),
-    click.option(
-        "--set",
-        "assignments",
-        multiple=True,
-        metavar="NAME=VALUE",
-        help="An argument of the endpoint; again for more.",
-    ),
-    click.option(
-        "--include",
-        multiple=True,
-        metavar="GLOB",
-        help="Take only these from a folder or prefix, e.g. '*.jpg' or '2024/**'.",
-    ),
-    click.option("--exclude", multiple=True, metavar="GLOB", help="Leave these out."),
-    click.option("--again", is_flag=True, help="Do it anew even if it was done before."),
-    click.option("--in-place", is_flag=True, help="Let a result replace its own source."),
-)
-
-
-def arguments_of(assignments: tuple[str, ...]) -> dict[str, Any]:
-    """Read `name=value` pairs: a value is JSON where it can be read so, else text.
-
-    Raises:
-        ArgumentInvalid: There is no `=`.
-    """
+def _arguments(
+    _context: click.Context, _parameter: click.Parameter, assignments: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read `name=value` pairs: a value is JSON where it can be read so, else text."""
     found: dict[str, Any] = {}
     for assignment in assignments:
         name, mark, value = assignment.partition("=")
-        if not mark or not name:
-            reason = f"--set {assignment!r}: write NAME=VALUE, for instance --set scale=4"
-            raise ArgumentInvalid(reason)
-        found[name] = _value(value)
+        if not mark or not name.strip():
+            reason = f"{assignment!r}: write NAME=VALUE, for instance --set scale=4"
+            raise click.BadParameter(reason)
+        found[name.strip()] = _value(value)
     return found
 
 
@@ -73,21 +44,45 @@ def _value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         return text
 
 
+_ORDER = (
+    click.option(
+        "--to", "destination", required=True, metavar="DEST", help="Folder or s3:// prefix."
+    ),
+    click.option(
+        "--endpoint",
+        default=DEFAULT_ENDPOINT,
+        show_default=True,
+        metavar="ID",
+        help="See `enlarger endpoints`.",
+    ),
+    click.option(
+        "--set",
+        "arguments",
+        multiple=True,
+        metavar="NAME=VALUE",
+        callback=_arguments,
+        help="An argument of the endpoint; again for more.",
+    ),
+    click.option(
+        "--include",
+        multiple=True,
+        metavar="GLOB",
+        help="Take only these from a folder or prefix, e.g. '*.jpg' or '2024/*'; again for more.",
+    ),
+    click.option(
+        "--exclude", multiple=True, metavar="GLOB", help="Leave these out; again for more."
+    ),
+    click.option("--again", is_flag=True, help="Do it anew even if it was done before."),
+    click.option("--in-place", is_flag=True, help="Let a result replace its own source."),
+)
+
+
 def load_settings() -> "Settings":
     """Read the settings; a bad one is named with its environment variable.
 
     Raises:
         SettingsInvalid: A value is of the wrong type or out of range.
     """
-    from pydantic import ValidationError
+    from scheduler import settings
 
-    from scheduler.errors import SettingsInvalid
-    from scheduler.settings import Settings
-
-    try:
-        return Settings()
-    except ValidationError as exc:
-        error = exc.errors()[0]
-        name = str(error["loc"][0])
-        reason = f"ENLARGER_{name.upper()}: {error['input']!r}: {error['msg']}"
-        raise SettingsInvalid(reason, field=name) from exc
+    return settings.load()

@@ -7,7 +7,7 @@ from scheduler.cli import batch as batches_
 
 @click.command()
 @batches_.argument
-@click.option("--failed", "only_failed", is_flag=True, help="Only rows that have no result.")
+@click.option("--failed", "only_failed", is_flag=True, help="Only rows that ended without result.")
 def results(batch: str, *, only_failed: bool) -> None:
     """Print BATCH as JSON lines: each row with its outcome, in the order of the source.
 
@@ -17,9 +17,9 @@ def results(batch: str, *, only_failed: bool) -> None:
     Example:
       enlarger results 5c1f09aa --failed | jq -r '.error.message'
     """
+    from scheduler.cli.connection import connected
     from scheduler.report.results import lines
 
-    ledger = batches_.open_ledger()
-    id_ = batches_.id_of(ledger, batch)
-    for line in lines(ledger, id_, only_failed=only_failed):
-        click.echo(line)
+    with connected() as system:
+        for line in lines(system.ledger, batches_.id_of(system, batch), only_failed=only_failed):
+            click.echo(line)

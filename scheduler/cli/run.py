@@ -1,32 +1,34 @@
 """``enlarger run``: the whole system on this machine, for as long as it takes."""
 
-import hashlib
-import json
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.cli.options import arguments_of, load_settings, order_options
+from scheduler.cli.options import as_json, order_options
 
 if TYPE_CHECKING:
+    from scheduler.cli.connection import System
     from scheduler.settings import Settings
+    from scheduler.submission import Order
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @order_options
+@as_json
 def run(
     sources: tuple[str, ...],
     destination: str,
     endpoint: str,
-    assignments: tuple[str, ...],
+    arguments: dict[str, Any],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     *,
     again: bool,
     in_place: bool,
+    as_json: bool,
 ) -> None:
     """Enlarge everything in SOURCE on this machine.
 
@@ -35,7 +37,7 @@ def run(
     command again goes on where it stopped, or says that nothing is left to do.
 
     Several images make one batch; several folders or manifests one each, in folders of DEST with
-    their names.
+    their names. The exit status is 1 if some image failed.
 
     \b
     Examples:
@@ -43,75 +45,63 @@ def run(
       enlarger run scan.tif --to out/ --set scale=4 --set output_format=webp
       enlarger run s3://photos/2024/ --to s3://photos-large/ --include '*.jpg'
     """
-    from scheduler import logs
-    from scheduler.cli.follow import conclude, follow
-    from scheduler.embedded import system
-    from scheduler.ledger.session import Ledger
-    from scheduler.storage import address_of, open_storage
-    from scheduler.submission import Order, submit
+    from scheduler import settings
+    from scheduler.cli.embedding import embed
+    from scheduler.cli.sources import targets
+    from scheduler.storage import address_of
+    from scheduler.submission import Order
 
-    settings = load_settings()
-    logs.configure(settings, level="error")
+    loaded = settings.load()
     orders = [
         Order(
             source=source,
             destination=place,
             endpoint=endpoint,
-            arguments=arguments_of(assignments),
+            arguments=arguments,
             include=include,
             exclude=exclude,
             again=again,
             in_place=in_place,
         )
-        for source, place in targets(settings, sources, address_of(destination))
+        for source, place in targets(loaded.home, sources, address_of(destination))
     ]
-    try:
-        with system.start(settings) as running:
-            ledger = Ledger(running, connections=2)
-            storage = open_storage(running)
-            submitted = [submit(ledger, storage, order) for order in orders]
-            found = follow(ledger, [each.id for each in submitted])
-            ledger.close()
-    except KeyboardInterrupt:
-        click.echo("Stopped. The same command again goes on where this one stopped.", err=True)
-        raise
-    if not any(each.new for each in submitted):
-        click.echo("Nothing is left to do; `--again` does it anew.", err=True)
-    if not conclude(found):
+    _check(loaded, orders)
+    if not embed(lambda system: _enlarge(system, orders, as_json=as_json)):
         sys.exit(1)
 
 
-def targets(
-    settings: "Settings", sources: Sequence[str], destination: str
-) -> list[tuple[str, str]]:
-    """Return each batch's source and destination, as addresses.
+def _check(settings: "Settings", orders: Sequence["Order"]) -> None:
+    """Refuse what can't work, before a system is started for nothing."""
+    from scheduler import arguments
+    from scheduler.manifests import open_source
+    from scheduler.storage import open_storage
 
-    Images that were named one by one become one batch, by a manifest in ENLARGER_HOME.
-    """
-    from scheduler.manifests import IMAGE_SUFFIXES
-    from scheduler.storage import address_of, parse_address
-
-    addresses = [address_of(source) for source in sources]
-    if len(addresses) == 1:
-        return [(addresses[0], destination)]
-    images = [each for each in addresses if each.lower().endswith(IMAGE_SUFFIXES)]
-    rest = [each for each in addresses if each not in images]
-    if not rest:
-        return [(_manifest(settings, images), destination)]
-    batches = [(each, parse_address(each).key.rstrip("/").rpartition("/")[2]) for each in rest]
-    if images:
-        batches.append((_manifest(settings, images), "images"))
-    folder = parse_address(destination).folder()
-    return [(source, str(folder.child(name + "/"))) for source, name in batches]
+    storage = open_storage(settings)
+    for order in orders:
+        arguments.checked(order.endpoint, order.arguments)
+        open_source(
+            storage,
+            order.source,
+            include=order.include,
+            exclude=order.exclude,
+            destination=order.destination,
+        ).check()
 
 
-def _manifest(settings: "Settings", images: Sequence[str]) -> str:
-    """Write the images down; the same images always make the same manifest."""
-    from scheduler.storage import address_of
+def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> bool:
+    """Submit, follow and conclude; return whether all is well."""
+    from scheduler.cli.follow import conclude, follow
+    from scheduler.cli.output import say
+    from scheduler.ledger import batches
+    from scheduler.submission import submit
 
-    rows = "".join(json.dumps({"source": image}) + "\n" for image in images)
-    folder = settings.home.expanduser() / "manifests"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = folder / f"{hashlib.sha256(rows.encode()).hexdigest()[:16]}.jsonl"
-    path.write_text(rows)
-    return address_of(str(path))
+    submitted = [submit(system.ledger, system.storage, order) for order in orders]
+    with system.ledger.begin() as session:
+        before = [batches.progress(session, each.id) for each in submitted]
+    for each, was in zip(submitted, before, strict=True):
+        if not each.new and was.ended_at is None:
+            say(f"Going on where it stopped: {was.ended:,} of {was.total:,} are done.")
+    found = follow(system, [each.id for each in submitted])
+    if all(was.reported_at is not None for was in before):
+        say("Nothing is left to do; `--again` does it anew.")
+    return conclude(system, found, as_json=as_json)

@@ -2,10 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator
 
 import click
-
-from scheduler.cli.options import load_settings
 
 
 @click.command()
@@ -19,11 +18,11 @@ def scheduler() -> None:
     Example:
       ENLARGER_DATABASE_URL=postgresql://… ENLARGER_REDIS_URL=redis://… enlarger scheduler
     """
-    from scheduler import logs, loop
+    from scheduler import logs, loop, settings
 
-    settings = load_settings()
-    logs.configure(settings)
-    loop.run(settings)
+    loaded = settings.load()
+    logs.configure(loaded)
+    loop.run(loaded)
 
 
 @click.command()
@@ -39,13 +38,20 @@ def worker(endpoints: str | None, device: str | None) -> None:
       enlarger worker
       enlarger worker --endpoints enlarger/lanczos --device cpu
     """
-    load_settings()
-    options = [
-        word
-        for name, value in (("--endpoints", endpoints), ("--device", device))
-        if value is not None
-        for word in (name, value)
-    ]
+    from models import catalog
+    from scheduler import settings
+    from scheduler.embedded.system import environment
+
+    for name in (endpoints or "").split(","):
+        if name.strip():
+            catalog.find(name.strip())
     # Replaced, not imported: this side never loads what only workers need.
-    command = [sys.executable, "-P", "-m", "workers.supervisor", *options]
-    os.execv(sys.executable, command)  # noqa: S606 - our own interpreter, no shell
+    command = [sys.executable, "-P", "-m", "workers.supervisor", *_options(endpoints, device)]
+    os.execve(sys.executable, command, environment(settings.load()))  # noqa: S606 - no shell
+
+
+def _options(endpoints: str | None, device: str | None) -> Iterator[str]:
+    if endpoints is not None:
+        yield from ("--endpoints", endpoints)
+    if device is not None:
+        yield from ("--device", device)

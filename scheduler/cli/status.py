@@ -1,19 +1,15 @@
 """``enlarger status``: where batches stand, at a cost that does not grow with them."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from scheduler.cli import batch as batches_
+from scheduler.cli.batch import as_dict, short
 from scheduler.cli.options import as_json
 
 if TYPE_CHECKING:
     from scheduler.ledger.batches import Progress
-
-SHORT = 8
-"""Enough of an id's end to name a batch."""
 
 
 @click.command()
@@ -31,39 +27,42 @@ def status(batch: str | None, limit: int, *, as_json: bool) -> None:
       enlarger status
       enlarger status 5c1f09aa --json
     """
+    from scheduler.cli.connection import connected
+    from scheduler.cli.output import print_json
     from scheduler.ledger import batches
 
-    ledger = batches_.open_ledger()
-    with ledger.begin() as session:
+    with connected() as system, system.ledger.begin() as session:
         if batch is None:
             found = batches.latest(session, limit=limit)
         else:
             found = [batches.progress(session, batches.find(session, batch))]
     if as_json:
-        shown = [batches_.as_dict(each) for each in found]
-        click.echo(json.dumps(shown if batch is None else shown[0]))
+        shown = [as_dict(each) for each in found]
+        print_json(shown if batch is None else shown[0])
     else:
         _print(found)
 
 
 def _print(found: Sequence["Progress"]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from scheduler.cli.output import ago, print_table, readable, say
 
-    table = Table("batch", "state", "done", "failed", "rejected", "source", "destination")
-    for each in found:
-        total = f"{each.total}" if each.read_at else f"{each.total}+"
-        table.add_row(
-            each.id.hex[-SHORT:],
+    rows = [
+        (
+            short(each.id),
             str(each.state),
-            f"{each.ended}/{total}",
-            str(each.failed),
-            str(each.rejected),
-            Text(each.source),
-            Text(each.destination),
+            f"{each.ended:,}/{each.total:,}{'' if each.read_at else '+'}",
+            f"{each.failed:,}",
+            f"{each.rejected:,}",
+            ago(each.created_at),
+            f"{readable(each.source)}\n{readable(each.destination)}",
         )
-    Console().print(table)
+        for each in found
+    ]
+    titles = ("batch", "state", "done", "failed", "rejected", "submitted", "from and to")
+    if rows:
+        print_table(titles, rows)
+    else:
+        say("There is no batch yet; `enlarger submit --help` shows how to make one.")
     for each in found:
         if each.reason:
-            click.echo(f"{each.id.hex[-SHORT:]}: {each.reason}", err=True)
+            say(f"{short(each.id)}: {each.reason}")

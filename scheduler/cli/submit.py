@@ -1,8 +1,10 @@
 """``enlarger submit``: hand a batch to a running system."""
 
+from typing import Any
+
 import click
 
-from scheduler.cli.options import arguments_of, load_settings, order_options
+from scheduler.cli.options import as_json, order_options
 
 
 @click.command()
@@ -13,11 +15,12 @@ from scheduler.cli.options import arguments_of, load_settings, order_options
 @click.option("--idempotency-key", metavar="KEY",
               help="The same key is the same batch, even if the source has changed.")  # fmt: skip
 @click.option("--only-if-absent", is_flag=True, help="Never replace an object that is there.")
+@as_json
 def submit(
     source: str,
     destination: str,
     endpoint: str,
-    assignments: tuple[str, ...],
+    arguments: dict[str, Any],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
     priority: int,
@@ -26,6 +29,7 @@ def submit(
     again: bool,
     in_place: bool,
     only_if_absent: bool,
+    as_json: bool,
 ) -> None:
     """Queue SOURCE on a running system and print the batch's id.
 
@@ -40,17 +44,17 @@ def submit(
       enlarger submit s3://photos/rows.jsonl --to s3://photos/out/ --priority 5
       enlarger watch $(enlarger submit s3://photos/in/ --to s3://photos/out/)
     """
-    from scheduler.ledger.session import Ledger
-    from scheduler.storage import address_of, open_storage
+    from scheduler.cli.connection import connected
+    from scheduler.cli.output import print_json, say
+    from scheduler.storage import address_of
     from scheduler.submission import Order
     from scheduler.submission import submit as submit_order
 
-    settings = load_settings()
     order = Order(
         source=address_of(source),
         destination=address_of(destination),
         endpoint=endpoint,
-        arguments=arguments_of(assignments),
+        arguments=arguments,
         include=include,
         exclude=exclude,
         priority=priority,
@@ -59,7 +63,11 @@ def submit(
         in_place=in_place,
         only_if_absent=only_if_absent,
     )
-    submitted = submit_order(Ledger(settings, connections=1), open_storage(settings), order)
+    with connected(running=True) as system:
+        submitted = submit_order(system.ledger, system.storage, order)
     if not submitted.new:
-        click.echo("This was submitted before; `--again` does it anew.", err=True)
-    click.echo(str(submitted.id))
+        say("This was submitted before; `--again` does it anew.")
+    if as_json:
+        print_json({"batch": str(submitted.id), "new": submitted.new})
+    else:
+        click.echo(str(submitted.id))

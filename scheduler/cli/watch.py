@@ -5,11 +5,13 @@ import sys
 import click
 
 from scheduler.cli import batch as batches_
+from scheduler.cli.options import as_json
 
 
 @click.command()
 @batches_.argument
-def watch(batch: str) -> None:
+@as_json
+def watch(batch: str, *, as_json: bool) -> None:
     """Follow BATCH until it has ended, and say where its results are.
 
     Ctrl-C stops watching; the batch goes on. The exit status is 1 if something failed.
@@ -18,9 +20,11 @@ def watch(batch: str) -> None:
     Example:
       enlarger watch 5c1f09aa
     """
+    from scheduler.cli.connection import connected
     from scheduler.cli.follow import conclude, follow
 
-    ledger = batches_.open_ledger()
-    found = follow(ledger, [batches_.id_of(ledger, batch)])
-    if not conclude(found):
+    with connected(running=True) as system:
+        found = follow(system, [batches_.id_of(system, batch)])
+        well = conclude(system, found, as_json=as_json)
+    if not well:
         sys.exit(1)

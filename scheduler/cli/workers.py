@@ -1,13 +1,10 @@
 """``enlarger workers``: the fleet."""
 
-import json
+from datetime import datetime
 
 import click
 
-from scheduler.cli import batch as batches_
 from scheduler.cli.options import as_json
-
-GIBIBYTE = 2**30
 
 
 @click.command()
@@ -20,27 +17,27 @@ def workers(*, as_json: bool) -> None:
       enlarger workers
       enlarger workers --json | jq '.[].device'
     """
+    from scheduler.cli.connection import connected
+    from scheduler.cli.output import ago, gibibytes, print_json, print_table, say
     from scheduler.ledger import fleet
 
-    ledger = batches_.open_ledger()
-    with ledger.begin() as session:
+    with connected(running=True) as system, system.ledger.begin() as session:
         found = [fleet.describe(worker) for worker in fleet.alive(session)]
     if as_json:
-        click.echo(json.dumps(found))
+        print_json(found)
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("worker", "device", "memory", "ready", "resident", "last seen")
-    for each in found:
-        table.add_row(
+    rows = [
+        (
             each["name"],
             each["device"],
-            f"{each['memory_bytes'] / GIBIBYTE:.1f} GiB",
+            gibibytes(each["memory_bytes"]),
             "\n".join(each["ready"]),
             "\n".join(each["resident"]),
-            each["last_seen"][:19],
+            ago(datetime.fromisoformat(each["last_seen"])),
         )
-    Console().print(table)
-    if not found:
-        click.echo("No worker is alive; start one with `enlarger worker`.", err=True)
+        for each in found
+    ]
+    if rows:
+        print_table(("worker", "device", "memory", "ready", "resident", "last seen"), rows)
+    else:
+        say("No worker is alive; start one with `enlarger worker`.")

@@ -277,3 +277,13 @@ def test_another_user_works_in_a_folder_that_it_could_not_reach_by_name(tmp_path
     finish(script(tmp_path, "", command=command, user="nobody", folder=folder), timeout_s=20)
 
     assert (folder / "mine").read_text().strip() == "nobody"
+
+
+def test_a_child_that_is_stopped_as_soon_as_it_is_started_hears_of_it(tmp_path: Path) -> None:
+    sleeper = Child(
+        name="sleeper", command=("sleep", "600"), env=ENV, log=tmp_path / "log", grace_s=600
+    )
+
+    for _ in range(10):
+        with Supervisor() as supervisor:
+            supervisor.start(sleeper)

@@ -1,0 +1,88 @@
+"""How a command reaches its system: by ENLARGER_DATABASE_URL, else the one in ENLARGER_HOME."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.exc import ProgrammingError
+
+from scheduler import logs, settings
+from scheduler.errors import LedgerUnavailable, SettingsInvalid
+from scheduler.ledger.session import NO_DATABASE, Ledger
+from scheduler.settings import Settings
+from scheduler.storage import Storage, open_storage
+
+MISSING_SCHEMA = {"42P01", "42703"}
+"""PostgreSQL's codes for a table and a column that are not there."""
+UPGRADE = "database_url: the database lacks what this version needs; run `enlarger db upgrade`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """A system that a command talks to."""
+
+    settings: Settings
+    ledger: Ledger
+    storage: Storage
+
+
+@contextmanager
+def connected(*, running: bool = False) -> Iterator[System]:
+    """Connect to the system that the settings name.
+
+    Args:
+        running: The command is of no use where nobody works, so an embedded system must be up.
+            Else its database is started for this command alone.
+
+    Raises:
+        SettingsInvalid: No database is set, and there is no embedded system either.
+        LedgerUnavailable: The database does not answer, or lacks tables.
+    """
+    loaded = settings.load()
+    logs.configure(loaded, level="error")
+    if loaded.database_url is not None:
+        with opened(loaded) as system:
+            yield system
+        return
+    from scheduler.embedded import system as embedded
+
+    check_embedded(loaded, running=running)
+    with embedded.start(loaded, children=()) as found, opened(found) as system:
+        yield system
+
+
+def check_embedded(loaded: Settings, *, running: bool = False) -> None:
+    """Refuse to go on where there is no embedded system, or none that is running.
+
+    Raises:
+        SettingsInvalid: So it is; the message says what to set or to start.
+    """
+    from scheduler.embedded.home import Home
+
+    folder = loaded.home.expanduser()
+    if not (folder / "postgres").exists():
+        raise SettingsInvalid(NO_DATABASE, field="database_url")
+    if running and Home.at(folder).published() is None:
+        reason = (
+            f"home: no system is running in {folder}; `enlarger run` starts one, "
+            "or set ENLARGER_DATABASE_URL to one of yours"
+        )
+        raise SettingsInvalid(reason, field="home")
+
+
+@contextmanager
+def opened(found: Settings) -> Iterator[System]:
+    """Open the ledger and the storage of a system whose addresses are known.
+
+    Raises:
+        LedgerUnavailable: The database lacks tables.
+    """
+    ledger = Ledger(found, connections=2)
+    try:
+        yield System(settings=found, ledger=ledger, storage=open_storage(found))
+    except ProgrammingError as exc:
+        if getattr(exc.orig, "sqlstate", None) not in MISSING_SCHEMA:
+            raise
+        raise LedgerUnavailable(UPGRADE, field="database_url") from exc
+    finally:
+        ledger.close()

@@ -1,0 +1,234 @@
+"""What is on the device and what leaves it; the device is the only thing that is pretended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import pytest
+import torch
+
+from models.catalog import ENDPOINTS, Endpoint
+from models.errors import OutOfDeviceMemory, UnknownEndpoint
+from models.upscaler import Upscaler
+from workers.devices import Device
+from workers.residency import Residency, is_out_of_memory, readiness
+
+CPU = Device(id="cpu", name="test", memory_bytes=100)
+
+
+@dataclass
+class Loaded:
+    """A pipeline that remembers the folder that it was loaded from."""
+
+    weights: Path | None
+    loads: ClassVar[list[str]] = []
+
+    @classmethod
+    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+        cls.loads.append(f"{weights.name if weights else None} {device} {dtype}")
+        return cls(weights)
+
+    def upscale(self, picture: object, request: object, context: object) -> Any:
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def _forget_loads() -> None:
+    Loaded.loads.clear()
+
+
+def make_endpoint(name: str, **overrides: Any) -> Endpoint:
+    fields: dict[str, Any] = {
+        "id": name,
+        "summary": name,
+        "schema": "models.lanczos.schema:LanczosRequest",
+        "pipeline": f"{__name__}:Loaded",
+        "weights": True,
+    }
+    return Endpoint(**fields | overrides)
+
+
+def make_residency(tmp_path: Path, sizes: dict[str, int], **overrides: Any) -> Residency:
+    """Return a residency of 100 bytes over endpoints whose weights have these sizes."""
+    for name, size in sizes.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(bytes(size))
+    endpoints = {name: make_endpoint(name, **overrides) for name in sizes}
+    return Residency(endpoints, CPU, budget_bytes=100, weights_folder=tmp_path)
+
+
+def use(residency: Residency, *names: str) -> None:
+    for name in names:
+        with residency.resident(name):
+            pass
+
+
+def test_a_pipeline_is_loaded_once_from_its_own_folder(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 10})
+
+    use(residency, "a", "a")
+
+    assert Loaded.loads == ["a cpu float32"]
+    assert residency.sizes() == {"a": 10}
+
+
+def test_the_least_recently_used_leaves_when_another_needs_the_room(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 40, "b": 40, "c": 40})
+
+    use(residency, "a", "b", "a", "c")
+
+    assert set(residency.sizes()) == {"a", "c"}
+
+
+def test_one_that_is_larger_than_the_budget_is_loaded_with_nothing_beside_it(
+    tmp_path: Path,
+) -> None:
+    residency = make_residency(tmp_path, {"a": 40, "huge": 500})
+
+    use(residency, "a", "huge")
+
+    assert set(residency.sizes()) == {"huge"}
+
+
+def test_a_borrowed_pipeline_stays_as_long_as_the_job(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 60, "lent": 60, "c": 30})
+
+    with residency.resident("a"):
+        residency.borrow("lent")
+        together = set(residency.sizes())
+    use(residency, "c")
+
+    assert together == {"a", "lent"}
+    assert set(residency.sizes()) == {"lent", "c"}
+
+
+def test_an_endpoint_that_is_not_served_is_named(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 1})
+
+    with pytest.raises(UnknownEndpoint, match="choose one of a"):
+        use(residency, "z")
+
+
+def full_until(allowed: Callable[[set[str], int], bool], residency: Residency, tried: list[int]):
+    """Return work on a device that has room only under a condition on what else is on it."""
+
+    def work(_upscaler: Upscaler, divisor: int) -> str:
+        tried.append(divisor)
+        if not allowed(set(residency.sizes()), divisor):
+            raise torch.OutOfMemoryError
+        return "image"
+
+    return work
+
+
+def test_out_of_memory_first_takes_everything_else_off_the_device(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 30, "b": 30, "c": 30})
+    use(residency, "b", "c")
+    tried: list[int] = []
+
+    made, divisor = residency.enlarge(
+        "a", full_until(lambda there, _divisor: there == {"a"}, residency, tried)
+    )
+
+    assert (made, divisor, tried) == ("image", 1, [1, 1])
+
+
+def test_then_the_tiles_are_halved_again_and_again(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 30}, tiled=True)
+    tried: list[int] = []
+
+    _, divisor = residency.enlarge(
+        "a", full_until(lambda _there, divisor: divisor >= 4, residency, tried)
+    )
+
+    assert (divisor, tried) == (4, [1, 1, 2, 4])
+
+
+@pytest.mark.parametrize(("tiled", "expected"), [(True, [1, 1, 2, 4, 8]), (False, [1, 1])])
+def test_when_nothing_helps_the_world_is_unwell(
+    tmp_path: Path, tiled: bool, expected: list[int]
+) -> None:
+    residency = make_residency(tmp_path, {"a": 30}, tiled=tiled)
+    tried: list[int] = []
+
+    with pytest.raises(OutOfDeviceMemory, match="no room for this picture"):
+        residency.enlarge("a", full_until(lambda *_: False, residency, tried))
+
+    assert tried == expected
+
+
+def test_what_a_failed_try_held_is_free_before_the_next(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 1})
+    alive: list[int] = [0]
+
+    class Tensor:
+        def __init__(self) -> None:
+            alive[0] += 1
+
+        def __del__(self) -> None:
+            alive[0] -= 1
+
+    def work(_upscaler: Upscaler, _divisor: int) -> str:
+        seen.append(alive[0])
+        tensor = Tensor()  # in this frame, which the exception's traceback holds
+        if len(seen) == 1:
+            raise MemoryError
+        return f"image of {type(tensor).__name__}"
+
+    seen: list[int] = []
+    residency.enlarge("a", work)
+
+    assert seen == [0, 0]
+
+
+def test_other_errors_pass_untouched(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 1})
+
+    def work(_upscaler: Upscaler, _divisor: int) -> None:
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        residency.enlarge("a", work)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("MPS backend out of memory"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), True),
+        (RuntimeError("shape mismatch"), False),
+        (ValueError("no"), False),
+    ],
+)
+def test_a_lack_of_memory_is_recognised(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) is expected
+
+
+def test_readiness_says_what_each_endpoint_lacks(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    endpoints = {
+        "there": make_endpoint("there"),
+        "missing": make_endpoint("missing"),
+        "unbuilt": make_endpoint("unbuilt", pipeline="models.unbuilt.pipeline:It", weights=False),
+    }
+
+    found = readiness(["there", "missing", "unbuilt", "unknown"], endpoints, tmp_path)
+
+    assert found.ready == ("there",)
+    assert found.not_ready == {
+        "missing": f"its weights are not in {tmp_path / 'missing'}",
+        "unbuilt": "its pipeline models.unbuilt.pipeline is not installed",
+        "unknown": "the catalogue has no such endpoint; it has missing, there, unbuilt",
+    }
+
+
+def test_without_a_folder_for_weights_only_those_without_any_are_ready() -> None:
+    endpoints = {**ENDPOINTS, "heavy": make_endpoint("heavy")}
+
+    found = readiness(["enlarger/lanczos", "heavy"], endpoints, None)
+
+    assert found.ready == ("enlarger/lanczos",)
+    assert "ENLARGER_WEIGHTS_FOLDER" in found.not_ready["heavy"]

@@ -1,0 +1,365 @@
+"""Real images through the whole life of a job: file:// and S3 over HTTP, Lanczos on the CPU."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+from uuid import UUID
+
+import pytest
+from PIL import Image
+
+from models.catalog import ENDPOINTS, Endpoint
+from models.image import Picture
+from models.lanczos.pipeline import LanczosUpscaler
+from models.lanczos.schema import LanczosRequest
+from models.upscaler import Context, Result
+from models.version import VERSION
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.tables import Job, JobState
+from scheduler.settings import Settings
+from scheduler.storage import open_storage
+from tests.factories import ENDPOINT, make_batch, make_row
+from tests.pictures import make_pixels, save
+from tests.workers.rig import Rig, rig, rows
+from workers import codec
+from workers.devices import Device
+from workers.heartbeat import Lease
+from workers.residency import Residency
+from workers.storeroom import Storeroom
+from workers.workshop import Workshop
+
+if TYPE_CHECKING:
+    from types_boto3_s3 import S3Client
+
+CPU = Device(id="cpu", name="test", memory_bytes=2**30)
+PHOTO = save(make_pixels(30, 20), "PNG")
+
+
+@contextmanager
+def real_rig(
+    ledger: Ledger,
+    settings: Settings,
+    *,
+    endpoints: Mapping[str, Endpoint] = ENDPOINTS,
+    lease: Lease | None = None,
+) -> Iterator[Rig]:
+    """Run an engine with the real stages for a block."""
+    if lease is None:
+        lease = Lease(3600)
+        lease.renewed(sent_at=10**9)
+    storage = open_storage(settings)
+    residency = Residency(endpoints, CPU, budget_bytes=2**30, weights_folder=None)
+    workshop = Workshop(
+        settings,
+        worker="host:1",
+        endpoints=endpoints,
+        storage=storage,
+        storeroom=Storeroom(storage, lease, settings),
+        residency=residency,
+    )
+    with rig(ledger, settings, workshop.stages()) as it:
+        yield it
+
+
+def submit(ledger: Ledger, folder: Path, data: bytes, **row: Any) -> UUID:
+    """Make a batch of one file below `folder`; its result goes to `folder/out/result.png`."""
+    (folder / "in.png").write_bytes(data)
+    given = {
+        "source": (folder / "in.png").as_uri(),
+        "destination": (folder / "out" / "result.png").as_uri(),
+    }
+    options = row.pop("options", {})
+    return make_batch(ledger, [make_row(1, **given | row)], options=json.dumps(options))
+
+
+def only(ledger: Ledger, batch: UUID) -> Job:
+    (row,) = rows(ledger, batch)
+    return row
+
+
+def test_a_picture_is_enlarged_and_stored_with_everything_that_is_known_of_it(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    batch = submit(ledger, tmp_path, PHOTO, arguments='{"scale": 3}', seed=42)
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    row = only(ledger, batch)
+    assert row.state == JobState.SUCCEEDED, row.error
+    assert row.outcome is not None
+    data = (tmp_path / "out" / "result.png").read_bytes()
+    (stored,) = row.outcome["objects"]
+    assert Image.open(BytesIO(data)).size == (90, 60)
+    assert stored == {
+        "address": row.destination,
+        "content_type": "image/png",
+        "size_bytes": len(data),
+        "width": 90,
+        "height": 60,
+        "etag": open_storage(settings).stat(str(row.destination)).etag,
+        "checksum": stored["checksum"],
+    }
+    assert stored["checksum"].startswith("crc32:")
+    assert row.outcome["body"] == {
+        "image": {
+            "url": row.destination,
+            "content_type": "image/png",
+            "file_name": "result.png",
+            "file_size": len(data),
+            "width": 90,
+            "height": 60,
+        },
+        "seed": 42,
+    }
+    assert row.outcome["input"] | {"etag": ""} == {
+        "width": 30,
+        "height": 20,
+        "bytes": len(PHOTO),
+        "etag": "",
+    }
+    assert set(row.outcome["timings"]) == {"fetch_s", "decode_s", "device_s", "encode_s", "store_s"}
+    assert row.outcome["worker"] == "host:1"
+    assert codec.read_provenance(data) == {
+        "job": str(row.id),
+        "batch": str(batch),
+        "endpoint": ENDPOINT,
+        "version": VERSION,
+        "seed": "42",
+        "source": row.source,
+        "arguments": '{"scale": 3}',
+    }
+
+
+def test_a_picture_in_a_bucket_gets_its_origin_into_the_object_s_metadata(
+    ledger: Ledger, settings: Settings, s3_url: str, bucket: str, s3_client: "S3Client"
+) -> None:
+    settings = settings.model_copy(
+        update={"s3_endpoint_url": s3_url, "s3_addressing_style": "path"}
+    )
+    s3_client.put_object(Bucket=bucket, Key="in/a b+ü.png", Body=PHOTO)
+    row = make_row(
+        1, source=f"s3://{bucket}/in/a b+ü.png", destination=f"s3://{bucket}/out/a b+ü.png", seed=9
+    )
+    batch = make_batch(ledger, [row])
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    assert only(ledger, batch).state == JobState.SUCCEEDED, only(ledger, batch).error
+    found = open_storage(settings).stat(f"s3://{bucket}/out/a b+ü.png")
+    assert found.content_type == "image/png"
+    assert found.metadata["enlarger-job"] == str(row.id)
+    assert found.metadata["enlarger-seed"] == "9"
+    assert found.metadata["enlarger-source"] == row.source
+
+
+@pytest.mark.parametrize(
+    ("data", "row", "code", "field"),
+    [
+        (b"", {}, "image_unreadable", "image_url"),
+        (b"<html>gone</html>", {}, "image_unreadable", "image_url"),
+        (PHOTO[:200], {}, "image_unreadable", "image_url"),
+        (PHOTO, {"source": "file:///nowhere/x.png"}, "object_missing", None),
+        (PHOTO, {"source": "ftp://host/x.png"}, "address_invalid", None),
+        (PHOTO, {"arguments": '{"scale": 99}'}, "argument_invalid", "scale"),
+        (PHOTO, {"arguments": '{"size": 2}'}, "argument_invalid", "size"),
+        (PHOTO, {"endpoint": "no/such"}, "unknown_endpoint", "endpoint"),
+    ],
+    ids=["empty", "html", "cut", "missing", "scheme", "range", "name", "endpoint"],
+)
+def test_what_is_wrong_with_a_job_is_said_on_the_job(
+    ledger: Ledger,
+    settings: Settings,
+    tmp_path: Path,
+    data: bytes,
+    row: dict[str, Any],
+    code: str,
+    field: str | None,
+) -> None:
+    batch = submit(ledger, tmp_path, data, **row)
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    found = only(ledger, batch)
+    assert (found.state, found.failures) == (JobState.FAILED, 0)
+    assert found.error is not None
+    assert (found.error["code"], found.error["kind"]) == (code, "request")
+    assert field is None or found.error["field"] == field
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("limit", ["max_input_pixels", "max_output_pixels"])
+def test_too_many_pixels_fail_before_any_is_decoded(
+    ledger: Ledger, settings: Settings, tmp_path: Path, limit: str
+) -> None:
+    settings = settings.model_copy(update={limit: 599})
+    batch = submit(ledger, tmp_path, PHOTO, arguments='{"scale": 1}')
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    error = only(ledger, batch).error
+    assert error is not None
+    assert error["code"] == "image_too_large"
+    assert "599" in error["message"]
+
+
+def test_the_source_is_never_replaced_unless_that_was_asked_for(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    (tmp_path / "in.png").touch()
+    (tmp_path / "link.png").symlink_to(tmp_path / "in.png")
+    batch = submit(ledger, tmp_path, PHOTO, destination=(tmp_path / "link.png").as_uri())
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    error = only(ledger, batch).error
+    assert error is not None
+    assert (error["code"], error["field"]) == ("destination_unwritable", "destination")
+    assert (tmp_path / "in.png").read_bytes() == PHOTO
+
+
+def again(ledger: Ledger, batch: UUID) -> None:
+    """Put an ended job back as if its worker had died before it could say so."""
+    with ledger.begin() as session:
+        job = session.query(Job).where(Job.batch_id == batch).one()
+        job.state, job.outcome, job.ended_at, job.alone = JobState.WAITING, None, None, True
+
+
+def test_a_second_attempt_in_place_does_not_enlarge_the_result_of_the_first(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    place = (tmp_path / "in.png").as_uri()
+    batch = submit(ledger, tmp_path, PHOTO, destination=place, options={"in_place": True})
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+        first = (tmp_path / "in.png").read_bytes()
+        again(ledger, batch)
+        it.run(it.queue(batch))
+
+    row = only(ledger, batch)
+    assert row.state == JobState.SUCCEEDED, row.error
+    assert row.outcome is not None
+    assert Image.open(BytesIO(first)).size == (60, 40)
+    assert (tmp_path / "in.png").read_bytes() == first
+    assert row.outcome["body"]["image"]["width"] == 60
+
+
+def test_a_second_attempt_recognises_its_own_object_where_nothing_may_be_replaced(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    batch = submit(ledger, tmp_path, PHOTO, options={"only_if_absent": True})
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+        again(ledger, batch)
+        it.run(it.queue(batch))
+
+    assert only(ledger, batch).state == JobState.SUCCEEDED, only(ledger, batch).error
+
+
+@pytest.mark.parametrize("size", [3, 10**6])
+def test_somebody_else_s_object_is_not_replaced_where_that_was_forbidden(
+    ledger: Ledger, settings: Settings, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "result.png").write_bytes(bytes(size))
+    batch = submit(ledger, tmp_path, PHOTO, options={"only_if_absent": True})
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    error = only(ledger, batch).error
+    assert error is not None
+    assert error["code"] == "object_exists"
+    assert (tmp_path / "out" / "result.png").read_bytes() == bytes(size)
+
+
+def test_nothing_is_uploaded_with_less_lease_left_than_an_upload_may_take(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    batch = submit(ledger, tmp_path, PHOTO)
+    lapsed = Lease(3600)  # never renewed
+
+    with real_rig(ledger, settings, lease=lapsed) as it:
+        it.run(it.queue(batch))
+
+    assert not (tmp_path / "out").exists()
+    assert only(ledger, batch).state == JobState.RUNNING, "it is for the sweeper to give it away"
+
+
+def test_an_upload_waits_for_the_lease_to_be_renewed(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    batch = submit(ledger, tmp_path, PHOTO)
+    now = 100.0
+    lease = Lease(60.0, clock=lambda: now)
+    lease.renewed(sent_at=60.0)  # 20 s are left, 30 s are needed
+
+    with real_rig(ledger, settings, lease=lease) as it:
+        run = it.hand_in(it.queue(batch))
+        run.join(0.5)
+        stored_early = (tmp_path / "out").exists()
+        lease.renewed(sent_at=100.0)
+        run.join(20)
+
+    assert not stored_early
+    assert only(ledger, batch).state == JobState.SUCCEEDED
+
+
+class Several:
+    """A pipeline that makes two images of one."""
+
+    @classmethod
+    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+        return cls()
+
+    def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
+        one = LanczosUpscaler().upscale(picture, request, context)
+        return replace(one, images=one.images * 2)
+
+
+def test_several_images_go_to_numbered_places(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    endpoint = replace(ENDPOINTS[ENDPOINT], pipeline=f"{__name__}:Several")
+    batch = submit(ledger, tmp_path, PHOTO)
+
+    with real_rig(ledger, settings, endpoints={ENDPOINT: endpoint}) as it:
+        it.run(it.queue(batch))
+
+    row = only(ledger, batch)
+    assert row.state == JobState.SUCCEEDED, row.error
+    assert row.outcome is not None
+    names = sorted(path.name for path in (tmp_path / "out" / "result").iterdir())
+    assert names == ["00.png", "01.png"]
+    assert [image["file_name"] for image in row.outcome["body"]["images"]] == names
+
+
+def test_many_pictures_go_through_a_budget_that_is_smaller_than_any_of_them(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"inflight_bytes": 100})
+    (tmp_path / "in.png").write_bytes(PHOTO)
+    given = [
+        make_row(
+            line,
+            source=(tmp_path / "in.png").as_uri(),
+            destination=(tmp_path / "out" / f"{line}.png").as_uri(),
+        )
+        for line in range(1, 13)
+    ]
+    batch = make_batch(ledger, given)
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    assert {row.state for row in rows(ledger, batch)} == {JobState.SUCCEEDED}
