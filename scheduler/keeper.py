@@ -95,6 +95,8 @@ def notice_deaths() -> int:
 def start(task: Task, output: int) -> int:
     """Fork the child and return its process id."""
     keeper = os.getpid()
+    # Held back until the child answers them by itself: until then it ignores them, as we do.
+    signal.pthread_sigmask(signal.SIG_BLOCK, TAKEN_SIGNALS)
     child = os.fork()
     if child == 0:
         try:
@@ -103,6 +105,7 @@ def start(task: Task, output: int) -> int:
             os.write(2, f"{task.command[0]}: {exc}\n".encode())
         finally:
             os._exit(NOT_STARTED)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN_SIGNALS)
     return child
 
 
@@ -119,6 +122,7 @@ def become(task: Task, output: int, keeper: int) -> None:
         os.setuid(task.uid)
     for number in (*TAKEN_SIGNALS, signal.SIGCHLD, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)  # Python ignores SIGPIPE, and exec would keep that
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, TAKEN_SIGNALS)
     if ON_LINUX:
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # last: a change of user clears it
         if os.getppid() != keeper:
