@@ -43,8 +43,8 @@ test-faults: $(DEVELOPING) ## Strike real processes at random moments, STRIKES=2
 bench: $(DEVELOPING) ## Measure, and print a table.
 	$(BIN)/python -m tests.benchmarks
 
-clean: ## Remove what was installed and made; not .enlarger, where the embedded database lies.
-	rm -rf $(VENV) demo-results .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## Remove what was installed and made here.
+	rm -rf $(VENV) demo-results .enlarger .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Found no Python 3.11 or newer. Install python3.12, or say" \

@@ -18,7 +18,7 @@ class Endpoint:
         schema: `module:class` of the request, torch-free.
         pipeline: `module:class` of the upscaler; only workers import it.
         weights: Whether files must be pulled before it is ready.
-        tiled: Whether its upscaler works in tiles, and makes them smaller by `Context.tile_divisor`.
+        tiled: Whether its upscaler works in tiles, made smaller by `Context.tile_divisor`.
     """
 
     id: str

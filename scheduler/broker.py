@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import redis
 from celery import Celery
-from kombu.exceptions import BatchPublishError
+from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # new in kombu 5.7
 from kombu.exceptions import OperationalError as BrokerError
 from redis.connection import parse_url
 

@@ -196,7 +196,7 @@ class _Kept:
         self._pipe = threading.Lock()  # no byte may go to a number that was closed and used again
         child.log.parent.mkdir(parents=True, exist_ok=True)
         with child.log.open("ab") as complaints:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
                 # Isolated and without site-packages: nothing but the standard library.
                 [sys.executable, "-I", "-S", keeper.__file__, json.dumps(_task(child)._asdict())],
                 env=child.env,

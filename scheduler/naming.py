@@ -23,6 +23,11 @@ from functools import cached_property
 from scheduler.errors import AddressInvalid, RowInvalid
 from scheduler.storage import Address, parse_address
 
+RESULTS = "results.jsonl"
+FAILED = "failed.jsonl"
+SHEET = "report.html"
+"""What the batch's own report is called, in the destination's folder."""
+
 SUFFIX = re.compile(r"(?<=[^/])\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}\Z")
 
 
@@ -58,6 +63,9 @@ class Naming:
         except AddressInvalid as exc:
             reason = f"destination: {exc}; give the row another destination"
             raise RowInvalid(reason, field="destination") from exc
+        if place.relative_to(self._folder) in (RESULTS, FAILED, SHEET):
+            reason = f"destination: {place} is where the batch's report goes; choose another name"
+            raise RowInvalid(reason, field="destination")
         if not self.in_place and _is_same(place, origin):
             reason = (
                 f"destination: the result would replace its source {source}; choose another "

@@ -51,7 +51,8 @@ class Reporter:
         except RequestError as exc:
             self._give_up(batch_id, str(exc))
             return
-        except Exception as exc:  # noqa: BLE001 - a bug in one report must not stop the scheduler
+        except Exception as exc:
+            # A bug in one report must not stop the scheduler.
             log.error("report.crashed", batch=str(batch_id), exc_info=exc)
             self._give_up(batch_id, f"{type(exc).__name__}: {exc}")
             return

@@ -17,14 +17,12 @@ from scheduler.ledger import batches, rows
 from scheduler.ledger.batches import Progress
 from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.session import Ledger
+from scheduler.naming import FAILED, RESULTS, SHEET
 from scheduler.report import results, sheet
 from scheduler.report.selection import Selection
 from scheduler.report.thumbnails import Thumbnails
 from scheduler.storage import Storage, parse_address
 
-RESULTS = "results.jsonl"
-FAILED = "failed.jsonl"
-SHEET = "report.html"
 LINES = "application/x-ndjson"
 HTML = "text/html; charset=utf-8"
 

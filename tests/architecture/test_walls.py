@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 def loaded_by(statement: str) -> set[str]:
     """Return the top-level modules that a fresh interpreter has after a statement."""
-    code = f"{statement}\nimport sys\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    code = f"{statement}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

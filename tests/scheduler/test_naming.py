@@ -130,6 +130,12 @@ def test_a_source_is_recognised_through_a_link_to_its_folder(tmp_path):
         name(f"file://{tmp_path}/photos/a.png", destination=f"file://{tmp_path}/link", **roots)
 
 
+@pytest.mark.parametrize("taken", ["results.jsonl", "s3://out/x/report.html"])
+def test_no_row_may_take_the_place_of_the_report(taken):
+    with pytest.raises(RowInvalid, match="report"):
+        name("s3://in/photos/a.jpg", explicit=taken)
+
+
 def test_several_results_of_one_source_lie_in_a_folder_of_their_own():
     assert numbered("s3://out/a.b.png", 0, suffix="png") == "s3://out/a.b/00.png"
     assert numbered("file:///o/a%20.png", 11, suffix="jpg") == "file:///o/a%20/11.jpg"
