@@ -38,7 +38,7 @@ test: $(DEVELOPING) ## Run all tests.
 	$(BIN)/pytest -n auto
 
 test-faults: $(DEVELOPING) ## Strike real processes at random moments, STRIKES=20 times each.
-	STRIKES=$(STRIKES) $(BIN)/pytest -m faults
+	$(BIN)/pytest tests/system -m faults --strikes $(STRIKES)
 
 bench: $(DEVELOPING) ## Measure, and print a table.
 	$(BIN)/python -m tests.benchmarks

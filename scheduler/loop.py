@@ -62,15 +62,17 @@ def run(settings: Settings) -> None:
     stop = threading.Event()
     _stop_on_signals(stop)
     broker.redis_url(settings)
-    _wait_for_ledger(settings, stop)
+    was_away = _wait_for_ledger(settings, stop)
     ledger = Ledger(settings)
     while not stop.is_set():
         try:
             with leadership(ledger) as line:
                 if line is not None:
-                    _lead(settings, ledger, line, stop)
+                    # While the ledger is away nobody can renew a lease: that is no worker's fault.
+                    _lead(settings, ledger, line, stop, mercy_s=settings.lease_s * was_away)
         except WorldError as exc:
             log.warning("ledger.unavailable", reason=str(exc))
+            was_away = True
         stop.wait(settings.poll_s)
     ledger.close()
 
@@ -83,16 +85,19 @@ def _stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, ask)
 
 
-def _wait_for_ledger(settings: Settings, stop: threading.Event) -> None:
-    """Migrate; a database that is still starting is waited for."""
+def _wait_for_ledger(settings: Settings, stop: threading.Event) -> bool:
+    """Migrate; a database that is still starting is waited for. Tell whether it was away."""
+    was_away = False
     while not stop.is_set():
         try:
             upgrade(settings)
         except WorldError as exc:
             log.warning("ledger.unavailable", reason=str(exc))
+            was_away = True
             stop.wait(settings.poll_s)
         else:
-            return
+            break
+    return was_away
 
 
 @contextmanager
@@ -112,11 +117,18 @@ def leadership(ledger: Ledger) -> Iterator[Connection | None]:
                 connection.execute(text(f"unlisten {batches.CHANNEL}"))
 
 
-def _lead(settings: Settings, ledger: Ledger, line: Connection, stop: threading.Event) -> None:
+def _lead(
+    settings: Settings,
+    ledger: Ledger,
+    line: Connection,
+    stop: threading.Event,
+    *,
+    mercy_s: float,
+) -> None:
     """Do every duty until told to stop, or until the connection with the lock is gone."""
     log.info("leader.elected")
     resign = threading.Event()
-    duties = _duties(settings, ledger)
+    duties = _duties(settings, ledger, mercy_s)
     threads = [
         threading.Thread(target=_keep_doing, args=(duty, resign, stop), name=duty.name)
         for duty in duties
@@ -137,10 +149,10 @@ def _lead(settings: Settings, ledger: Ledger, line: Connection, stop: threading.
         raise SystemExit(f"the scheduler's duty {broken[0]!r} ended in a bug; see the log")
 
 
-def _duties(settings: Settings, ledger: Ledger) -> list[Duty]:
+def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
     storage = open_storage(settings)
     dispatcher = Dispatcher(ledger, broker.make_app(settings), settings)
-    sweeper = Sweeper(ledger, broker.connect(settings), settings)
+    sweeper = Sweeper(ledger, broker.connect(settings), settings, mercy_s=mercy_s)
     dispatching = threading.Event()
     reporting = threading.Event()
     reader = Reader(ledger, storage, settings, read=dispatching.set)

@@ -1,6 +1,7 @@
 """From Redis back to the ledger: jobs whose worker died, and jobs whose message was lost."""
 
 import json
+import time
 from datetime import datetime
 
 import redis
@@ -9,7 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from scheduler import broker
-from scheduler.ledger import fleet, jobs
+from scheduler.ledger import fleet, jobs, lapses
 from scheduler.ledger.jobs import Ending, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -21,7 +22,18 @@ log = structlog.get_logger()
 class Sweeper:
     """Puts back what was lost. Its memory, what was missing at the last look, is only a hint."""
 
-    def __init__(self, ledger: Ledger, client: redis.Redis, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, client: redis.Redis, settings: Settings, *, mercy_s: float = 0.0
+    ) -> None:
+        """Sweep nothing yet.
+
+        Args:
+            ledger: Where jobs are put back.
+            client: Redis.
+            settings: Of the system.
+            mercy_s: For how long, from now on, a silent worker is left alone.
+        """
+        self._lapses_from = time.monotonic() + mercy_s
         self._ledger = ledger
         self._client = client
         self._settings = settings
@@ -38,7 +50,8 @@ class Sweeper:
             BrokerUnavailable: The lapsed leases were swept, the messages not.
         """
         with self._ledger.begin() as session:
-            lapse(session, now, self._settings)
+            if time.monotonic() >= self._lapses_from:
+                lapse(session, now, self._settings)
             pipelines = queued_pipelines(session)
         forgotten = broker.flushed(self._client, self._settings)
         missing: dict[Ticket, datetime] = {}
@@ -79,8 +92,8 @@ class Sweeper:
 
 def lapse(session: Session, now: datetime, settings: Settings) -> None:
     """Put jobs of silent workers back, fail those whose budget that used up, bury the workers."""
-    back = jobs.put_back_lapsed(session, now=now, max_failures=settings.max_failures)
-    gone = jobs.lapsed_for_good(session, now=now, max_failures=settings.max_failures)
+    back = lapses.put_back(session, now=now, max_failures=settings.max_failures)
+    gone = lapses.exhausted(session, now=now, max_failures=settings.max_failures)
     endings = [
         Ending(ticket=ticket, state=JobState.FAILED, error=json.dumps(_lapse_error(settings)))
         for ticket in gone

@@ -130,7 +130,7 @@ class Heartbeat:
         sent_at = time.monotonic()
         with self._ledger.begin(durable=False) as session:
             fleet.renew(session, worker, lease_s=self._lease_s)
-            held = jobs.held_by(session, worker.id)
+            held = fleet.held_by(session, worker.id)
         self._lease.renewed(sent_at)
         self._hands.give_up(
             (ticket for ticket, unwanted in held.items() if unwanted), Unwanted.CANCELLED

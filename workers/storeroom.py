@@ -103,6 +103,7 @@ class Storeroom:
                 content_type=encoding.content_type,
                 metadata={METADATA_PREFIX + name: value for name, value in origin.items()},
                 only_if_absent=bool(job.options.get("only_if_absent")),
+                within=job.folder,
             )
         except ObjectExists:
             ours = self._written_before(address, data)

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.tables import Worker
 
 
@@ -131,3 +132,16 @@ where stopped_at is null group by endpoint
 def ready_counts(session: Session) -> dict[str, int]:
     """Return how many living workers can serve each endpoint."""
     return {row.endpoint: row.workers for row in session.execute(_READY)}
+
+
+_HELD = text("""
+select jobs.id, jobs.epoch, jobs.cancel_requested or batches.state = 'cancelled' as unwanted
+from jobs join batches on batches.id = jobs.batch_id
+where jobs.worker_id = :worker_id and jobs.state = 'running'
+""")
+
+
+def held_by(session: Session, worker_id: UUID) -> dict[Ticket, bool]:
+    """Return what a worker holds, and of each whether its cancellation was asked for."""
+    rows = session.execute(_HELD, {"worker_id": worker_id})
+    return {Ticket(row.id, row.epoch): row.unwanted for row in rows}

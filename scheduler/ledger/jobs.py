@@ -1,10 +1,11 @@
-"""The transitions of jobs that exist. `ingest` makes them; nothing else writes to their table.
+"""The transitions of jobs that exist. `intake` makes them, `lapses` takes them from dead workers.
 
-Each function is one transition or one question. None commits: the caller's transaction decides,
-so that two transitions can be made atomic. The guards are in the WHERE clauses: of two that act on
-the same job, only one can see a changed row.
+Nothing else writes to their table. Each function is one transition or one question. None commits:
+the caller's transaction decides, so that two transitions can be made atomic. The guards are in the
+WHERE clauses: of two that act on the same job, only one can see a changed row.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,6 +43,8 @@ class Claimed:
     failures: int
     alone: bool
     options: dict[str, Any]
+    folder: str
+    """The batch's destination, which a local result may not leave, not even by a link."""
 
     @property
     def ticket(self) -> Ticket:
@@ -95,7 +98,7 @@ from free, batches
 where jobs.id = free.id and batches.id = jobs.batch_id and batches.state <> 'cancelled'
 returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pipeline, jobs.source,
     jobs.source_version, jobs.destination, jobs.arguments, jobs.seed, jobs.failures, jobs.alone,
-    batches.options
+    batches.options, batches.destination as folder
 """)
 
 
@@ -171,12 +174,17 @@ def more_queued(session: Session, pipeline: str, *, limit: int) -> list[Ticket]:
     return [Ticket(*row) for row in rows]
 
 
+# The documents come as one JSON array of texts: psycopg would quote the elements of a text[] in
+# Python, quotation mark by quotation mark, at twice the cost of all the rest.
 _FINISH = text("""
-with given as (
-    select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[]), cast(:states as text[]),
-        cast(:outcomes as text[]), cast(:errors as text[]), cast(:bytes as bigint[]),
-        cast(:seconds as double precision[]))
-        as g(id, epoch, state, outcome, error, bytes_out, device_s)
+with documents as materialized (
+    select cast(:outcomes as jsonb) as outcomes, cast(:errors as jsonb) as errors
+), given as (
+    select g.*, outcomes ->> cast(place - 1 as int) as outcome,
+        errors ->> cast(place - 1 as int) as error
+    from documents cross join unnest(cast(:ids as uuid[]), cast(:epochs as int[]),
+        cast(:states as text[]), cast(:bytes as bigint[]), cast(:seconds as double precision[]))
+        with ordinality as g(id, epoch, state, bytes_out, device_s, place)
 ), ended as (
     update jobs set state = given.state, outcome = cast(given.outcome as jsonb),
         error = cast(given.error as jsonb), ended_at = clock_timestamp(), deadline = null
@@ -216,15 +224,16 @@ def finish(
     Returns:
         The jobs that ended by this call; a job missing here was lost to somebody else.
     """
-    endings = sorted(endings, key=lambda ending: ending.ticket)  # one lock order for all callers
+    # One lock order for all callers; by a plain number, as a comparison of UUIDs runs in Python.
+    endings = sorted(endings, key=lambda ending: ending.ticket.job_id.int)
     ended = session.scalars(
         _FINISH,
         {
             "ids": [ending.ticket.job_id for ending in endings],
             "epochs": [ending.ticket.epoch for ending in endings],
             "states": [str(ending.state) for ending in endings],
-            "outcomes": [ending.outcome for ending in endings],
-            "errors": [ending.error for ending in endings],
+            "outcomes": json.dumps([ending.outcome for ending in endings], ensure_ascii=False),
+            "errors": json.dumps([ending.error for ending in endings], ensure_ascii=False),
             "bytes": [ending.bytes_out for ending in endings],
             "seconds": [ending.device_s for ending in endings],
             "worker_id": worker_id,
@@ -335,41 +344,6 @@ def take(
     return [Queued(Ticket(row.id, row.epoch), row.alone) for row in ordered]
 
 
-_LAPSED = """
-    select jobs.id, jobs.epoch, jobs.failures from jobs
-    left join leases on leases.worker_id = jobs.worker_id
-    where jobs.state = 'running'
-        and (leases.expires_at is null or leases.expires_at < :now or jobs.deadline < :now)
-        and {budget}
-    order by jobs.id limit :limit
-    for update of jobs skip locked
-"""
-_PUT_BACK = text(f"""
-with lapsed as ({_LAPSED.format(budget="jobs.failures + 1 < :max_failures")})
-update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at = null,
-    run_after = :now, failures = jobs.failures + 1, alone = true
-from lapsed where jobs.id = lapsed.id
-returning jobs.id
-""")  # noqa: S608 - made of constants
-_EXHAUSTED = text(_LAPSED.format(budget="jobs.failures + 1 >= :max_failures"))
-
-
-def put_back_lapsed(
-    session: Session, *, now: datetime, max_failures: int, limit: int = 1000
-) -> set[UUID]:
-    """Move jobs whose lease or deadline lapsed `running -> waiting`; each will run alone."""
-    found = session.scalars(_PUT_BACK, {"now": now, "max_failures": max_failures, "limit": limit})
-    return set(found)
-
-
-def lapsed_for_good(
-    session: Session, *, now: datetime, max_failures: int, limit: int = 1000
-) -> list[Ticket]:
-    """Name the lapsed jobs whose budget of failures this lapse used up; they stay locked."""
-    rows = session.execute(_EXHAUSTED, {"now": now, "max_failures": max_failures, "limit": limit})
-    return [Ticket(row.id, row.epoch) for row in rows]
-
-
 _ALL_QUEUED = text("""
 select id, epoch, queued_at from jobs where pipeline = :pipeline and state = 'queued'
 """)
@@ -393,19 +367,6 @@ def unstarted(session: Session, batch_id: UUID, *, limit: int) -> list[Ticket]:
     """Name jobs of a batch that no worker holds; they stay locked until the transaction ends."""
     rows = session.execute(_CANCELLABLE, {"batch_id": batch_id, "limit": limit})
     return [Ticket(*row) for row in rows]
-
-
-_HELD = text("""
-select jobs.id, jobs.epoch, jobs.cancel_requested or batches.state = 'cancelled' as unwanted
-from jobs join batches on batches.id = jobs.batch_id
-where jobs.worker_id = :worker_id and jobs.state = 'running'
-""")
-
-
-def held_by(session: Session, worker_id: UUID) -> dict[Ticket, bool]:
-    """Return what a worker holds, and of each whether its cancellation was asked for."""
-    rows = session.execute(_HELD, {"worker_id": worker_id})
-    return {Ticket(row.id, row.epoch): row.unwanted for row in rows}
 
 
 _REQUEUE = text("""

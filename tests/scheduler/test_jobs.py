@@ -234,9 +234,9 @@ def test_the_heartbeat_learns_of_cancellations(ledger: Ledger) -> None:
     worker = make_worker(ledger)
     held = claim(ledger, queue(ledger, batch), worker)[0]
     with ledger.begin() as session:
-        before = jobs.held_by(session, worker)
+        before = fleet.held_by(session, worker)
         batches.cancel(session, batch)
-        after = jobs.held_by(session, worker)
+        after = fleet.held_by(session, worker)
 
     assert (before, after) == ({held.ticket: False}, {held.ticket: True})
 

@@ -131,3 +131,20 @@ def test_a_lapsed_lease_buries_the_worker(ledger: Ledger, sweeper: Sweeper) -> N
     with ledger.begin() as session:
         assert fleet.alive(session) == []
         assert fleet.ready_counts(session) == {}
+
+
+def test_after_the_ledger_was_away_silent_workers_are_left_alone_for_a_while(
+    ledger: Ledger, client: redis.Redis, settings: Settings
+) -> None:
+    batch = make_batch(ledger, 1)
+    worker = make_worker(ledger, lease_s=0.001)
+    with ledger.begin() as session:
+        taken = jobs.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
+        jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
+
+    Sweeper(ledger, client, settings, mercy_s=60).step(now_of(ledger))
+    spared = states(ledger)
+    Sweeper(ledger, client, settings).step(now_of(ledger))
+
+    assert spared == ["running"]
+    assert states(ledger) == ["waiting"]

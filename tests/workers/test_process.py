@@ -63,7 +63,7 @@ def submit(ledger: Ledger, settings: Settings, folder: Path, count: int = 4):
         )
         for line in range(1, count + 1)
     ]
-    batch = make_batch(ledger, given)
+    batch = make_batch(ledger, given, destination=f"{folder.as_uri()}/")
     tickets = [each.ticket for each in queue(ledger, batch)]
     bundles = [tickets[at : at + 2] for at in range(0, count, 2)]
     broker.publish(broker.make_app(settings), ENDPOINT, bundles)

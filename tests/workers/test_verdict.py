@@ -32,6 +32,7 @@ def make_life(*, failures: int = 0) -> Life:
         failures=failures,
         alone=False,
         options={},
+        folder="file:///",
     )
     return Life(job, Bundle(1))
 

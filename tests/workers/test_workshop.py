@@ -72,8 +72,9 @@ def submit(ledger: Ledger, folder: Path, data: bytes, **row: Any) -> UUID:
         "source": (folder / "in.png").as_uri(),
         "destination": (folder / "out" / "result.png").as_uri(),
     }
-    options = row.pop("options", {})
-    return make_batch(ledger, [make_row(1, **given | row)], options=json.dumps(options))
+    options = json.dumps(row.pop("options", {}))
+    place = f"{folder.as_uri()}/"
+    return make_batch(ledger, [make_row(1, **given | row)], options=options, destination=place)
 
 
 def only(ledger: Ledger, batch: UUID) -> Job:
@@ -226,6 +227,22 @@ def test_the_source_is_never_replaced_unless_that_was_asked_for(
     assert (tmp_path / "in.png").read_bytes() == PHOTO
 
 
+def test_a_result_does_not_leave_the_destination_by_a_link(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "out").symlink_to(outside)
+    batch = submit(ledger, inside, PHOTO)
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    assert only(ledger, batch).state == JobState.FAILED
+    assert list(outside.iterdir()) == []
+
+
 def again(ledger: Ledger, batch: UUID) -> None:
     """Put an ended job back as if its worker had died before it could say so."""
     with ledger.begin() as session:
@@ -357,7 +374,7 @@ def test_many_pictures_go_through_a_budget_that_is_smaller_than_any_of_them(
         )
         for line in range(1, 13)
     ]
-    batch = make_batch(ledger, given)
+    batch = make_batch(ledger, given, destination=f"{tmp_path.as_uri()}/")
 
     with real_rig(ledger, settings) as it:
         it.run(it.queue(batch))

@@ -1,0 +1,44 @@
+"""Jobs whose worker fell silent: back to `waiting`, or, with their budget used up, named.
+
+Like `jobs`, nothing here commits.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from scheduler.ledger.jobs import Ticket
+
+_LAPSED = """
+    select jobs.id, jobs.epoch, jobs.failures from jobs
+    left join leases on leases.worker_id = jobs.worker_id
+    where jobs.state = 'running'
+        and (leases.expires_at is null or leases.expires_at < :now or jobs.deadline < :now)
+        and {budget}
+    order by jobs.id limit :limit
+    for update of jobs skip locked
+"""
+_PUT_BACK = text(f"""
+with lapsed as ({_LAPSED.format(budget="jobs.failures + 1 < :max_failures")})
+update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at = null,
+    run_after = :now, failures = jobs.failures + 1, alone = true
+from lapsed where jobs.id = lapsed.id
+returning jobs.id
+""")  # noqa: S608 - made of constants
+_EXHAUSTED = text(_LAPSED.format(budget="jobs.failures + 1 >= :max_failures"))
+
+
+def put_back(session: Session, *, now: datetime, max_failures: int, limit: int = 1000) -> set[UUID]:
+    """Move jobs whose lease or deadline lapsed `running -> waiting`; each will run alone."""
+    found = session.scalars(_PUT_BACK, {"now": now, "max_failures": max_failures, "limit": limit})
+    return set(found)
+
+
+def exhausted(
+    session: Session, *, now: datetime, max_failures: int, limit: int = 1000
+) -> list[Ticket]:
+    """Name the lapsed jobs whose budget of failures this lapse used up; they stay locked."""
+    rows = session.execute(_EXHAUSTED, {"now": now, "max_failures": max_failures, "limit": limit})
+    return [Ticket(row.id, row.epoch) for row in rows]

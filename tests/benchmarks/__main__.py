@@ -1,0 +1,47 @@
+"""`python -m tests.benchmarks [NAME…]`: measures against the raw parts, and prints one table.
+
+A figure that falls short is said so and is no error; a benchmark that breaks is one.
+"""
+
+import logging
+import sys
+
+import click
+import structlog
+from rich.console import Console
+
+from tests.benchmarks import ingest, latency, overlap, startup, turnover
+from tests.benchmarks.figures import load, show
+from tests.benchmarks.servers import servers
+
+BENCHMARKS = {
+    "turnover": turnover.run,
+    "device": overlap.run,
+    "latency": latency.run,
+    "help": startup.run,
+    "rows": ingest.run,
+}
+
+WIDTH = 140
+"""Of the table in a file, which has no width of its own."""
+
+
+@click.command()
+@click.argument("names", nargs=-1, type=click.Choice(list(BENCHMARKS)))
+def main(names: tuple[str, ...]) -> None:
+    """Run the benchmarks NAMES, or all of them."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    talk = Console(stderr=True)
+    reports = []
+    with servers() as running:
+        for name in names or BENCHMARKS:
+            talk.print(f"{name}: measuring (load {load()})", highlight=False)
+            reports.append(BENCHMARKS[name](running))
+    data = Console()
+    show(reports, data if data.is_terminal else Console(width=WIDTH))
+
+
+main()
