@@ -13,6 +13,7 @@ EnlargerError
 │   ├── SourceUnreadable      a file that is no manifest, a folder without images
 │   ├── RowInvalid            one row of a manifest
 │   ├── KeyReused             an idempotency key that stands for another submission
+│   ├── NobodyReady           workers are there, and none of them can serve the endpoint
 │   ├── BatchUnknown
 │   ├── SettingsInvalid
 │   ├── HomeUnusable          an embedded system can't live in ENLARGER_HOME as it is
@@ -76,6 +77,10 @@ class BatchUnknown(RequestError):
 
 class KeyReused(RequestError):
     """An idempotency key was used for something else."""
+
+
+class NobodyReady(RequestError):
+    """Workers are there, and each says why it can't serve the endpoint."""
 
 
 class SettingsInvalid(RequestError):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -11,11 +11,11 @@ from uuid_utils.compat import uuid7
 
 from models import catalog
 from scheduler import arguments
-from scheduler.errors import DestinationUnwritable, KeyReused
-from scheduler.ledger import batches
+from scheduler.errors import DestinationUnwritable, KeyReused, NobodyReady
+from scheduler.ledger import batches, fleet
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.session import Ledger
-from scheduler.ledger.tables import Batch
+from scheduler.ledger.tables import Batch, Worker
 from scheduler.manifests import Source, open_source
 from scheduler.storage import Storage, parse_address
 
@@ -96,6 +96,7 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         fingerprint=_fingerprint(order, address, version, checked, options),
     )
     with ledger.begin() as session:
+        _check_fleet(fleet.alive(session), order.endpoint)
         id_, new = batches.submit(session, submission, again=order.again)
         if not new:
             _check_same(batches.get(session, id_), submission, order)
@@ -122,6 +123,22 @@ def _check_destination(
         )
         raise DestinationUnwritable(reason, field="destination")
     storage.check_writable(destination)
+
+
+def _check_fleet(workers: Sequence[Worker], endpoint: str) -> None:
+    """Refuse what nobody could do; where there are no workers yet, they may still come.
+
+    Raises:
+        NobodyReady: Every living worker says why it can't serve the endpoint.
+    """
+    if not workers or any(endpoint in worker.ready for worker in workers):
+        return
+    reasons = "; ".join(
+        f"{worker.name}: {worker.not_ready.get(endpoint, 'was not told to serve it')}"
+        for worker in workers
+    )
+    reason = f"endpoint: no worker can serve {endpoint} ({reasons}); `enlarger workers` lists them"
+    raise NobodyReady(reason, field="endpoint")
 
 
 def _fingerprint(

@@ -76,10 +76,18 @@ def make_chunk(rows: Sequence[NewJob], **overrides: Any) -> Chunk:
     return Chunk(**fields | overrides)
 
 
-def make_worker(ledger: Ledger, *, lease_s: float = 60.0, name: str = "host:1") -> UUID:
-    worker = Self(
-        id=uuid7(), name=name, device="cpu", memory_bytes=2**30, version="0", ready=(ENDPOINT,)
-    )
+def make_worker(
+    ledger: Ledger, *, lease_s: float = 60.0, name: str = "host:1", **overrides: Any
+) -> UUID:
+    fields: dict[str, Any] = {
+        "id": uuid7(),
+        "name": name,
+        "device": "cpu",
+        "memory_bytes": 2**30,
+        "version": "0",
+        "ready": (ENDPOINT,),
+    }
+    worker = Self(**fields | overrides)
     with ledger.begin() as session:
         fleet.renew(session, worker, lease_s=lease_s)
     return worker.id

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from models.errors import ArgumentInvalid, UnknownEndpoint
-from scheduler.errors import DestinationUnwritable, KeyReused, SourceUnreadable
+from scheduler.errors import DestinationUnwritable, KeyReused, NobodyReady, SourceUnreadable
 from scheduler.ingest import Reader
 from scheduler.ledger import batches
 from scheduler.ledger.session import Ledger
@@ -14,6 +14,7 @@ from scheduler.ledger.tables import Job
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from scheduler.submission import Order, submit
+from tests.factories import ENDPOINT, make_worker
 
 
 @pytest.fixture
@@ -169,6 +170,18 @@ def test_what_can_be_refused_at_once_is(
     assert caught.value.field == field
     with ledger.begin() as session:
         assert batches.latest(session, limit=1) == []
+
+
+def test_what_no_living_worker_can_do_is_refused_and_says_why(
+    ledger: Ledger, storage: Storage, photos: Path
+) -> None:
+    make_worker(ledger, ready=(), not_ready={ENDPOINT: "its weights are not there"})
+
+    with pytest.raises(NobodyReady, match="its weights are not there"):
+        submit(ledger, storage, order(photos))
+    make_worker(ledger)
+
+    assert submit(ledger, storage, order(photos)).new
 
 
 def test_a_folder_is_never_its_own_destination(
