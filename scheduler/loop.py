@@ -3,12 +3,10 @@
 Any number of these may run. The one that holds an advisory lock works; the others wait for it.
 """
 
-import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import FrameType
 
 import structlog
 from psycopg import Connection as PsycopgConnection
@@ -22,6 +20,7 @@ from scheduler.ledger import batches
 from scheduler.ledger.session import Ledger, database_time, upgrade
 from scheduler.reporter import Reporter
 from scheduler.settings import Settings
+from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
 from scheduler.sweep import Sweeper
 
@@ -59,8 +58,7 @@ def run(settings: Settings) -> None:
     Raises:
         SettingsInvalid: The database or Redis is not set.
     """
-    stop = threading.Event()
-    _stop_on_signals(stop)
+    stop = stop_event()
     broker.redis_url(settings)
     was_away = _wait_for_ledger(settings, stop)
     ledger = Ledger(settings)
@@ -75,14 +73,6 @@ def run(settings: Settings) -> None:
             was_away = True
         stop.wait(settings.poll_s)
     ledger.close()
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
 
 
 def _wait_for_ledger(settings: Settings, stop: threading.Event) -> bool:

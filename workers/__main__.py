@@ -6,7 +6,7 @@ import click
 
 from models.errors import EnlargerError
 from scheduler import logs
-from scheduler.cli.options import load_settings
+from scheduler.settings import load
 from workers import process
 from workers.devices import find
 
@@ -16,7 +16,7 @@ from workers.devices import find
 @click.option("--device", default="cpu", show_default=True, help="A torch device name.")
 def command(endpoints: str, device: str) -> int:
     """Be a worker until SIGTERM: claim, fetch, enlarge, store."""
-    settings = load_settings()
+    settings = load()
     logs.configure(settings)
     wanted = [name.strip() for name in endpoints.split(",") if name.strip()]
     return 0 if process.run(settings, find(device), wanted) else 1

@@ -1,11 +1,9 @@
 """One worker process: what it is made of, and the order in which that starts and stops."""
 
 import os
-import signal
 import socket
 import threading
 from collections.abc import Sequence
-from types import FrameType
 
 import structlog
 from celery import Celery
@@ -18,6 +16,7 @@ from scheduler.errors import LedgerUnavailable, SettingsInvalid
 from scheduler.ledger import fleet
 from scheduler.ledger.session import Ledger, upgrade
 from scheduler.settings import Settings
+from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
 from workers import patience, tasks
 from workers.consumer import BUNDLES_AT_ONCE, Consumer
@@ -47,8 +46,7 @@ def run(settings: Settings, device: Device, wanted: Sequence[str]) -> bool:
         SettingsInvalid: A setting is missing, or none of the wanted endpoints can be served.
     """
     settings = fitted(settings)
-    stop = threading.Event()
-    _stop_on_signals(stop)
+    stop = stop_event()
     app = broker.make_app(settings)
     found = readiness(wanted or list(catalog.ENDPOINTS), catalog.ENDPOINTS, settings.weights_folder)
     for endpoint, reason in found.not_ready.items():
@@ -76,16 +74,6 @@ def fitted(settings: Settings) -> Settings:
         return settings
     log.warning("storage_timeout.shortened", to_s=longest, lease_s=settings.lease_s)
     return settings.model_copy(update={"storage_timeout_s": longest})
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    """Set `stop` at SIGTERM and SIGINT; a second one changes nothing."""
-
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
 
 
 class Worker:

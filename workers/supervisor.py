@@ -1,13 +1,11 @@
 """``python -m workers.supervisor``: one supervised worker process for each device of this host."""
 
-import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 
 import click
 import structlog
@@ -15,9 +13,9 @@ import structlog
 from models.errors import EnlargerError
 from scheduler import logs
 from scheduler.children import Child, Supervisor
-from scheduler.cli.options import load_settings
 from scheduler.embedded.system import environment
-from scheduler.settings import Settings
+from scheduler.settings import Settings, load
+from scheduler.stopping import stop_event
 from workers.devices import of_host
 from workers.engine import FLUSH_S, UNWIND_S
 from workers.relay import Relay
@@ -30,10 +28,9 @@ log = structlog.get_logger()
 @click.option("--device", default=None, help="Only this device, such as cpu or cuda:1.")
 def command(endpoints: str, device: str | None) -> None:
     """Keep this host's workers running until SIGTERM, which drains them."""
-    settings = load_settings()
+    settings = load()
     logs.configure(settings)
-    stop = threading.Event()
-    _stop_on_signals(stop)
+    stop = stop_event()
     devices = [device] if device else [each.id for each in of_host()]
     log.info("devices.found", devices=devices)
     with tempfile.TemporaryDirectory(prefix="enlarger-workers-") as folder:
@@ -42,14 +39,6 @@ def command(endpoints: str, device: str | None) -> None:
             stop.wait()
             for supervisor in supervisors:
                 supervisor.check()
-
-
-def _stop_on_signals(stop: threading.Event) -> None:
-    def ask(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-
-    signal.signal(signal.SIGTERM, ask)
-    signal.signal(signal.SIGINT, ask)
 
 
 def _child(settings: Settings, device: str, endpoints: str, folder: Path) -> Child:

@@ -2,8 +2,6 @@
 
 import click
 
-from scheduler.cli.options import load_settings
-
 
 @click.group()
 def db() -> None:
@@ -24,8 +22,9 @@ def upgrade() -> None:
       enlarger db upgrade
     """
     from scheduler.ledger import session
+    from scheduler.settings import load
 
-    session.upgrade(load_settings())
+    session.upgrade(load())
     click.echo("The schema is up to date.", err=True)
 
 
@@ -38,8 +37,9 @@ def check() -> None:
       enlarger db check || enlarger db upgrade
     """
     from scheduler.ledger import session
+    from scheduler.settings import load
 
-    found, newest = session.revisions(load_settings())
+    found, newest = session.revisions(load())
     if found != newest:
         reason = (
             f"the schema is at {found or 'nothing'}, not at {newest}: run `enlarger db upgrade`"

@@ -4,7 +4,7 @@ import sys
 
 import click
 
-from scheduler.cli.options import as_json, load_settings
+from scheduler.cli.options import as_json
 
 
 @click.command()
@@ -22,9 +22,10 @@ def doctor(destination: str | None, *, as_json: bool) -> None:
     """
     from scheduler.cli.output import print_json, printable
     from scheduler.doctor import examine
+    from scheduler.settings import load
 
     findings = []
-    for each in examine(load_settings(), destination=destination):
+    for each in examine(load(), destination=destination):
         findings.append(each)
         if not as_json:
             mark = click.style("✓", fg="green") if each.ok else click.style("✗", fg="red")

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from models.catalog import DEFAULT_ENDPOINT
-
-if TYPE_CHECKING:
-    from scheduler.settings import Settings
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -75,14 +72,3 @@ _ORDER = (
     click.option("--again", is_flag=True, help="Do it anew even if it was done before."),
     click.option("--in-place", is_flag=True, help="Let a result replace its own source."),
 )
-
-
-def load_settings() -> "Settings":
-    """Read the settings; a bad one is named with its environment variable.
-
-    Raises:
-        SettingsInvalid: A value is of the wrong type or out of range.
-    """
-    from scheduler import settings
-
-    return settings.load()
