@@ -185,7 +185,7 @@ class Intake:
             "code": "row_invalid",
             "kind": "request",
             "field": field,
-            "message": f"line {line}: {reason}",
+            "message": reason,
             "text": text,
         }
         kept = {name: _storable(value) for name, value in error.items()}

@@ -15,6 +15,7 @@ from scheduler.cli.pace import Pace
 if TYPE_CHECKING:
     from scheduler.cli.connection import System
     from scheduler.ledger.batches import Progress
+    from scheduler.ledger.rows import RowRecord
 
 POLL_S = 0.25
 PATIENCE_S = 120.0
@@ -114,6 +115,12 @@ def _conclude_one(system: "System", batch: "Progress") -> None:
         click.echo(f"{place}results.jsonl")
 
 
+def _name(row: "RowRecord") -> str:
+    """Return what a person knows a row by: its source, and for a bad one its line."""
+    source = readable(row.source) if row.source else ""
+    return f"line {row.line} {source}".strip() if row.state == "rejected" else source
+
+
 def _tell_failures(system: "System", batch: "Progress") -> None:
     """Show the first failures, and how to see and retry them all."""
     count = unsuccessful(batch)
@@ -126,9 +133,8 @@ def _tell_failures(system: "System", batch: "Progress") -> None:
             session, batch.id, after=0, limit=SHOWN_FAILURES, states=rows.UNSUCCESSFUL
         )
     for row in first:
-        name = f"line {row.line}" if row.source is None else readable(row.source)
         reason = (row.error or {"message": "cancelled"})["message"]
-        say(f"  {name}: {printable(reason)}")
+        say(f"  {_name(row)}: {printable(reason)}")
     if count > len(first):
         say(f"  and {count - len(first):,} more: enlarger results {short(batch.id)} --failed")
     if batch.failed or batch.cancelled:

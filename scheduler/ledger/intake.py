@@ -158,7 +158,7 @@ insert into jobs ({", ".join(_COLUMNS)}, ended_at)
 select id, batch_id, line, 'rejected', pipeline, endpoint, source, source_version, destination,
     null, custom_id, arguments, passthrough, seed,
     jsonb_build_object('code', 'row_invalid', 'kind', 'request', 'field', 'destination',
-        'message', 'line ' || line || ': destination: ' || destination
+        'message', 'destination: ' || destination
             || ' is already written by an earlier row; give one of them a "destination"'),
     clock_timestamp()
 from staged where id not in (select id from added)
