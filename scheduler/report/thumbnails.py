@@ -10,7 +10,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -71,7 +71,6 @@ class Thumbnails:
         self._storage = storage
         self._folder = folder
         self._budget_s = budget_s
-        self._decoding = threading.Lock()
 
     def of(self, rows: Iterable[RowRecord]) -> Iterator[Comparison | Unseen]:
         """Yield what there is to see of each row, in order."""
@@ -79,14 +78,19 @@ class Thumbnails:
 
         def look(row: RowRecord) -> Comparison | Unseen:
             try:
-                return self._look(row, deadline)
+                return self._look(row, deadline, decoder)
             except Unseen as why:
                 return why
 
-        with ThreadPoolExecutor(FETCHES, thread_name_prefix="thumbnails") as pool:
+        # One thread decodes for all: the C library keeps what each thread has freed for itself, and
+        # four threads that took turns held four large pictures (1.6 GB instead of 0.5 GB seen).
+        with (
+            ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder,
+            ThreadPoolExecutor(FETCHES, thread_name_prefix="thumbnails") as pool,
+        ):
             yield from pool.map(look, rows)
 
-    def _look(self, row: RowRecord, deadline: float) -> Comparison:
+    def _look(self, row: RowRecord, deadline: float, decoder: Executor) -> Comparison:
         address = row.objects[0].get("address") if row.objects else None
         if row.source is None or address is None:
             reason = "the ledger names no result"
@@ -97,10 +101,8 @@ class Thumbnails:
         with (
             self._copied("source", row.source, row.source_version, deadline) as source,
             self._copied("result", address, None, deadline) as result,
-            self._decoding,
         ):
-            _check_time(deadline)
-            return _compared(source, result)
+            return decoder.submit(_compared, source, result, deadline).result()
 
     @contextmanager
     def _copied(
@@ -142,7 +144,8 @@ def _check_time(deadline: float) -> None:
         raise Unseen(reason)
 
 
-def _compared(source: Path, result: Path) -> Comparison:
+def _compared(source: Path, result: Path, deadline: float) -> Comparison:
+    _check_time(deadline)
     with ExitStack() as opened:
         before = opened.enter_context(_opened("source", source))
         after = opened.enter_context(_opened("result", result))
