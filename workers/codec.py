@@ -21,7 +21,7 @@ from models.schema import OutputFormat, Size
 from workers import colour, deep
 from workers.exif import Exif, cleaned, orientation, parse
 from workers.formats import Format, open_image, png_chunks, reading, recognise
-from workers.pages import count_pages
+from workers.pages import check_tile, count_pages
 from workers.provenance import exif_with, itxt, read_provenance
 from workers.unpack import read_samples, to_picture
 
@@ -67,6 +67,7 @@ def probe(data: bytes) -> Header:
 
 
 def _header(data: bytes, format_: Format, image: ImageFile, exif: Exif | None) -> Header:
+    check_tile(data, format_, image)
     size = Size(*image.size)
     if _turn(format_, exif) >= 5:
         size = Size(size.height, size.width)

@@ -18,7 +18,7 @@ import structlog
 
 from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import jobs
-from scheduler.ledger.jobs import Claimed, Ending, Ticket
+from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from workers import patience
@@ -79,6 +79,7 @@ class Engine:
         self._patiently = patience.until(self._draining)
         self._fetching = Pool("fetch", settings.fetch_threads, self._fetch)
         self._device = Pool("device", 1, self._upscale)
+        self._on_device_since: float | None = None
         self._storing = Pool("store", settings.store_threads, self._store)
         self._pools = (self._fetching, self._device, self._storing)
 
@@ -130,6 +131,9 @@ class Engine:
         """Send claimed jobs through the stages and wait until all are settled."""
         if not claimed:
             return
+        if self._draining.is_set():  # the threads may be gone before these could be settled
+            self._release(claimed)
+            return
         bundle = Bundle(len(claimed))
         lives = [Life(job, bundle) for job in claimed]
         for life in lives:
@@ -145,6 +149,15 @@ class Engine:
                 jobs.unqueue(session, tickets)
         except LedgerUnavailable as exc:
             log.warning("bundle.kept", jobs=len(tickets), reason=str(exc))
+
+    def _release(self, claimed: Sequence[Claimed]) -> None:
+        """Give back what was claimed too late; if the ledger is away, signing off does it."""
+        releases = [Release(ticket=job.ticket) for job in claimed]
+        try:
+            with self._ledger.begin() as session:
+                jobs.release(session, releases, worker_id=self._worker_id)
+        except LedgerUnavailable as exc:
+            log.warning("jobs.kept", jobs=len(claimed), reason=str(exc))
 
     # The stages. A picture is only ever held by the frame that works on it or by a queue.
 
@@ -162,10 +175,11 @@ class Engine:
 
     def _upscale_one(self, life: Life, fetched: Any) -> None:  # noqa: ANN401
         life.check_cancelled()
-        began = time.perf_counter()
+        began = self._on_device_since = time.perf_counter()
         try:
             enlarged = self._stages.upscale(life, fetched)
         finally:
+            self._on_device_since = None
             life.device_s += time.perf_counter() - began
         self._storing.put(life, enlarged)
 
@@ -214,6 +228,11 @@ class Engine:
         """Return for how long no bundle has been here."""
         with self._runs_changed:
             return 0.0 if self._runs else time.monotonic() - self._last_run
+
+    def on_device_s(self) -> float:
+        """Return for how long one job has had the device; 0 while none has."""
+        since = self._on_device_since
+        return 0.0 if since is None else time.perf_counter() - since
 
     # The end.
 

@@ -21,6 +21,7 @@ class Liveness:
     """Watches from a thread of its own. Each sign is cheap, and each has been seen in the field.
 
     - Celery's loop does not go round, or the heartbeat has ended.
+    - A job has had the device for longer than any may run: it hangs, and all others behind it.
     - Nothing has come for minutes though messages wait: a consumer that came back from a lost
       connection without consuming.
     """
@@ -33,6 +34,7 @@ class Liveness:
         turned_at: Callable[[], float],
         beats: Callable[[], bool],
         idle_s: Callable[[], float],
+        on_device_s: Callable[[], float],
         stalled: Callable[[], None],
     ) -> None:
         """Watch nothing yet.
@@ -43,6 +45,7 @@ class Liveness:
             turned_at: When Celery's loop last went round, by the monotonic clock.
             beats: Whether the heartbeat's thread lives.
             idle_s: For how long no bundle has been here.
+            on_device_s: For how long one job has had the device.
             stalled: Called once, when it is time to go.
         """
         self._lists = [settings.redis_prefix + queue for queue in queues]
@@ -50,6 +53,8 @@ class Liveness:
         self._turned_at = turned_at
         self._beats = beats
         self._idle_s = idle_s
+        self._on_device_s = on_device_s
+        self._longest_job_s = settings.job_deadline_s
         self._stalled = stalled
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="liveness", daemon=True)
@@ -71,6 +76,9 @@ class Liveness:
         silent_s = time.monotonic() - self._turned_at()
         if silent_s > STALLED_S:
             return f"Celery's loop has not gone round for {silent_s:.0f} s"
+        on_device_s = self._on_device_s()
+        if on_device_s > self._longest_job_s:
+            return f"one job has had the device for {on_device_s:.0f} s"
         idle_s = self._idle_s()
         if idle_s > STALLED_S and self._messages_wait():
             return f"nothing has come for {idle_s:.0f} s, though messages wait"

@@ -1,6 +1,7 @@
 """Threads that take work from one queue, and hold nothing while they wait."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -39,8 +40,9 @@ class Pool:
         """Let the threads end after what is queued; tell whether all of them did in time."""
         for _ in self._threads:
             self._queue.put(None)
+        until = time.monotonic() + within_s
         for thread in self._threads:
-            thread.join(within_s)
+            thread.join(max(0.0, until - time.monotonic()))
         return not any(thread.is_alive() for thread in self._threads)
 
     def _keep_working(self) -> None:

@@ -132,6 +132,7 @@ class Worker:
             turned_at=lambda: consumer.last_turn,
             beats=self._heartbeat.is_alive,
             idle_s=self._engine.idle_s,
+            on_device_s=self._engine.on_device_s,
             stalled=give_up,
         )
         drain = threading.Thread(target=self._drain_when, args=(stop, consumer), name="drain")

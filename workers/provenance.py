@@ -6,6 +6,7 @@ JPEG and WebP `{"enlarger": {...}}` as EXIF's ImageHistory, which cameras leave 
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from models.errors import ArgumentInvalid
 from workers.exif import (
@@ -65,7 +66,17 @@ def read_provenance(data: bytes) -> dict[str, str]:
         if format_.name == "PNG":
             texts = [bytes(content) for kind, content in png_chunks(data) if kind == b"iTXt"]
             ours = [text for text in texts if text.startswith(_ITXT_START)]
-            return json.loads(ours[0].removeprefix(_ITXT_START)) if ours else {}
+            return _object(ours[0].removeprefix(_ITXT_START)) if ours else {}
         exif = parse(open_image(data, format_).info.get("exif", b""))
         text = history(exif) if exif else None
-        return json.loads(text)[_KEYWORD] if text else {}
+        found = _object(text).get(_KEYWORD) if text else None
+        return found if isinstance(found, dict) else {}
+
+
+def _object(text: str | bytes) -> dict[str, Any]:
+    """Return a JSON object; empty for anything else, which somebody else wrote there."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}

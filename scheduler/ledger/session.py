@@ -112,6 +112,7 @@ def _engine(settings: Settings, *, connections: int, durable: bool, autocommit: 
             "application_name": "enlarger",
             "client_encoding": "utf8",  # a server without an encoding would answer in bytes
             "keepalives_idle": 30,
+            "tcp_user_timeout": 30_000,  # ms; a server that vanished is not waited for for ever
             "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000 "
             f"-c synchronous_commit={'on' if durable else 'off'}",
         },

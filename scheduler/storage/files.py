@@ -91,7 +91,7 @@ class FileStore:
         with file_errors(root):
             os.scandir(root.key).close()
         start = b"" if after is None else os.fsencode(after.relative_to(root) or "")
-        for name in walk(root.key, b"", start, os.path.realpath(root.key)):
+        for name in walk(root.key, start, os.path.realpath(root.key)):
             place = Address(scheme="file", bucket="", key=root.key + os.fsdecode(name))
             with suppress(ObjectMissing):  # Deleted since its folder was read.
                 yield self.stat(place, version=None)

@@ -3,8 +3,9 @@
 import io
 from collections.abc import Callable
 
-from botocore.exceptions import HTTPClientError, IncompleteReadError
+from botocore.exceptions import HTTPClientError, IncompleteReadError, ResponseStreamingError
 from botocore.response import StreamingBody
+from urllib3.exceptions import SSLError
 
 from scheduler.storage.address import Address
 from scheduler.storage.s3_errors import s3_errors
@@ -68,7 +69,7 @@ class S3Body(io.RawIOBase):
 
     def _counted(self, body: StreamingBody, size: int) -> bytes:
         try:
-            chunk = body.read(size)
+            chunk = _received(body, size)
         except BROKEN as exc:
             self._broken += 1
             if self._broken >= self._attempts:
@@ -78,6 +79,14 @@ class S3Body(io.RawIOBase):
         if chunk:
             self._broken = 0
         return chunk
+
+
+def _received(body: StreamingBody, size: int) -> bytes:
+    """Read; botocore maps all that urllib3 raises here but one."""
+    try:
+        return body.read(size)
+    except SSLError as exc:
+        raise ResponseStreamingError(error=exc) from exc
 
 
 class _Broken(Exception):

@@ -41,8 +41,11 @@ CREDENTIALS_STALE = {
     "TokenRefreshRequired",
 }
 MOMENTARY = {
+    "BadDigest",  # damaged on its way, as IncompleteBody
     "ConditionalRequestConflict",
+    "IncompleteBody",
     "InternalError",
+    "NoSuchUpload",  # completed by a request whose answer was lost, or tidied away
     "OperationAborted",
     "RequestTimeout",
     "ServiceUnavailable",
@@ -57,7 +60,7 @@ MISSING = {
     "MethodNotAllowed": "this version is a delete marker",
 }
 MISSING_STATUS = {404, 405}
-MOMENTARY_STATUS = {408, 409, 429, 500, 502, 503, 504}
+MOMENTARY_STATUS = {408, 409, 429, 500, 502, 503, 504, 507}
 ADDRESS_AT_FAULT = {"InvalidBucketName", "InvalidURI", "KeyTooLongError"}
 
 
@@ -97,11 +100,11 @@ def _answered(exc: ClientError, place: Address) -> EnlargerError:
     if code == "InvalidObjectState":
         reason = f"{place}: archived (Glacier); restore the object first, then submit it again"
         return StorageRefused(reason)
+    if code in MOMENTARY or status in MOMENTARY_STATUS:
+        return StorageUnavailable(said)
     if code in MISSING or status in MISSING_STATUS:
         why = MISSING.get(code, "nothing is stored there")
         return ObjectMissing(f"{place}: {why}; check the address")
-    if code in MOMENTARY or status in MOMENTARY_STATUS:
-        return StorageUnavailable(said)
     return _refused(code, status, said, place)
 
 

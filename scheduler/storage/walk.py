@@ -18,14 +18,34 @@ NAMES_AT_ONCE = 50_000
 """Names of one folder that are held in memory; a larger folder is scanned once for each as many."""
 
 
-def walk(folder: str, prefix: bytes, after: bytes, root: str) -> Iterator[bytes]:
-    """Name the files below `folder`, relative to where the walk began, in the order of the bytes.
+def walk(folder: str, after: bytes, root: str) -> Iterator[bytes]:
+    """Name the files below `folder`, relative to it, in the order of the bytes.
 
     Args:
-        folder: Where to go on, with a slash at its end.
-        prefix: Its name relative to where the walk began; empty there.
+        folder: Where to begin, with a slash at its end.
         after: Leave out the names up to this one.
-        root: The real path of where the walk began, which no link may leave.
+        root: The real path of `folder`, which no link may leave.
+    """
+    # A stack of our own: folders may be nested deeper than Python calls may.
+    stack = [_entries(folder, b"", after, root)]
+    while stack:
+        path = next(stack[-1], None)
+        if path is None:
+            stack.pop()
+        elif path.endswith(b"/"):
+            stack.append(_entries(folder + os.fsdecode(path), path, after, root))
+        else:
+            yield path
+
+
+def _entries(folder: str, prefix: bytes, after: bytes, root: str) -> Iterator[bytes]:
+    """Name the files and folders of one folder that are to be seen; folders end in a slash.
+
+    Args:
+        folder: Which, with a slash at its end.
+        prefix: Its name relative to where the walk began; empty there.
+        after: As for `walk`.
+        root: As for `walk`.
     """
     mark = b""
     if after.startswith(prefix):
@@ -33,9 +53,7 @@ def walk(folder: str, prefix: bytes, after: bytes, root: str) -> Iterator[bytes]
     while page := _page(folder, prefix, mark, root):
         for name in page:
             path = prefix + name
-            if name.endswith(b"/") and (path > after or after.startswith(path)):
-                yield from walk(folder + os.fsdecode(name), path, after, root)
-            elif not name.endswith(b"/") and path > after:
+            if path > after or (name.endswith(b"/") and after.startswith(path)):
                 yield path
         if len(page) < NAMES_AT_ONCE:
             return

@@ -1,16 +1,20 @@
 """Stores that answer 503, hang, hang up half-way, lie about what they hold, or aren't there."""
 
+import io
 import socket
 import time
 import tracemalloc
 from xml.sax.saxutils import escape
 
 import pytest
+from botocore.response import StreamingBody
+from urllib3.exceptions import SSLError
 
 from models.errors import Kind
 from scheduler import errors
 from scheduler.settings import Settings
-from scheduler.storage import Storage, open_storage
+from scheduler.storage import Storage, open_storage, parse_address
+from scheduler.storage.s3_body import S3Body
 from tests.faulty_http import Faulty, Request, faulty_http
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate</Message></Error>"
@@ -112,6 +116,10 @@ def test_a_server_that_does_not_speak_s3_is_named_by_its_setting():
         (409, "OperationAborted", errors.StorageUnavailable),
         (429, "TooManyRequests", errors.StorageUnavailable),
         (400, "RequestTimeout", errors.StorageUnavailable),
+        (400, "BadDigest", errors.StorageUnavailable),
+        (400, "IncompleteBody", errors.StorageUnavailable),
+        (404, "NoSuchUpload", errors.StorageUnavailable),
+        (507, "XMinioStorageFull", errors.StorageUnavailable),
     ],
 )
 def test_every_answer_has_its_kind(status, code, error):
@@ -163,6 +171,27 @@ def test_a_whole_object_is_read_over_broken_connections():
 
     with faulty_http(answer) as faulty:
         assert make_storage(faulty.url).read("s3://bucket/key", max_bytes=10**9).data == DATA
+
+
+class Garbled(io.BytesIO):
+    """A connection on which TLS finds what nobody sent."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        message = "decryption failed or bad record mac"
+        raise SSLError(message)
+
+
+@pytest.mark.parametrize("attempts", [1, 2])
+def test_a_connection_that_tls_gives_up_is_one_that_broke(attempts):
+    raw = [io.BytesIO(b"abcd"), Garbled()]
+    place = parse_address("s3://bucket/key")
+    body = S3Body(place, lambda _: StreamingBody(raw.pop(), 4), start=0, attempts=attempts)
+
+    if attempts == 2:
+        assert body.read(4) == b"abcd"
+    else:
+        with pytest.raises(errors.StorageUnavailable, match="bad record mac"):
+            body.read(4)
 
 
 def test_connections_that_break_without_a_byte_between_them_are_counted():

@@ -326,6 +326,22 @@ def test_a_listing_skips_hidden_names_and_what_leads_out_of_the_folder(storage, 
     assert found == [at(inside / name) for name in ("a", "kept", "sub/b")]
 
 
+def test_a_listing_goes_deeper_than_python_calls_may(storage, tmp_path):
+    folders = [f"{tmp_path}{'/d' * depth}" for depth in range(1, 1200)]
+    for folder in folders:
+        os.mkdir(folder)  # noqa: PTH102 - a `Path` of each would take seconds
+    picture = f"{folders[-1]}/x.png"
+    Path(picture).touch()
+    try:
+        names = [info.address for info in storage.list(tmp_path.as_uri())]
+    finally:
+        Path(picture).unlink()
+        for folder in reversed(folders):  # what removes folders for pytest is recursive
+            os.rmdir(folder)  # noqa: PTH106
+
+    assert names == [f"file://{picture}"]
+
+
 def test_a_missing_folder_cannot_be_listed(storage, tmp_path):
     with pytest.raises(errors.ObjectMissing):
         listed(storage, tmp_path / "none")

@@ -205,6 +205,44 @@ def test_a_tiff_with_absurd_counts_is_refused():
     assert isinstance(answer(bytes(data)), RequestError)
 
 
+def tiled(side: int, tile: int) -> bytes:
+    """Return a grey, deflated TIFF of one tile, most of which lies outside of the picture."""
+    packer = zlib.compressobj(9)
+    pixels = b"".join(packer.compress(bytes(tile)) for _ in range(tile)) + packer.flush()
+    shorts = {258: 8, 259: 8, 262: 1, 277: 1}
+    longs = {256: side, 257: side, 322: tile, 323: tile, 324: 134, 325: len(pixels)}
+    entries = [(tag, struct.pack("<HII", 3, 1, value)) for tag, value in shorts.items()]
+    entries += [(tag, struct.pack("<HII", 4, 1, value)) for tag, value in longs.items()]
+    directory = b"".join(struct.pack("<H", tag) + rest for tag, rest in sorted(entries))
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", 10) + directory + bytes(4) + pixels
+
+
+def test_a_tiff_tile_may_be_larger_than_the_picture():
+    assert isinstance(answer(tiled(16, 512)), Picture)
+
+
+def test_a_tiff_tile_far_larger_than_the_picture_is_refused():
+    data = tiled(16, 4096)
+
+    with pytest.raises(ImageUnreadable, match="4096x4096"):
+        probe(data)
+
+
+@pytest.mark.parametrize("change", [(322, 322, 17), (277, 322, 3)])
+def test_a_tiff_tile_size_that_only_the_decoder_would_believe_is_refused(change):
+    at, tag, type_ = change
+    data = bytearray(tiled(16, 512))
+    entry = next(start for start in range(10, 130, 12) if data[start : start + 2] == tag_bytes(at))
+    data[entry : entry + 4] = tag_bytes(tag) + tag_bytes(type_)
+
+    with pytest.raises(ImageUnreadable):
+        probe(bytes(data))
+
+
+def tag_bytes(number: int) -> bytes:
+    return struct.pack("<H", number)
+
+
 def test_a_tiff_whose_pages_run_in_a_circle_ends():
     data = bytearray(make_tiff(make_pixels(9, 9)))
     (start,) = struct.unpack_from("<I", data, 4)

@@ -6,6 +6,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from models.errors import ArgumentInvalid
 from models.image import Picture
@@ -114,6 +115,17 @@ def test_provenance_of_16_bits_is_read_back():
 def test_a_picture_that_is_no_result_has_no_provenance():
     assert read_provenance(save(make_pixels(4, 4), "PNG")) == {}
     assert read_provenance(save(make_pixels(4, 4), "JPEG")) == {}
+
+
+@pytest.mark.parametrize("text", ["Cropped in 2019", "[1]", '"text"', '{"enlarger": 5}', "{}"])
+def test_what_others_wrote_where_ours_would_stand_is_no_provenance_and_no_damage(text):
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageHistory] = text
+    chunks = PngInfo()
+    chunks.add_itxt("enlarger", text)
+
+    assert read_provenance(save(make_pixels(4, 4), "JPEG", exif=exif)) == {}
+    assert "job" not in read_provenance(save(make_pixels(4, 4), "PNG", pnginfo=chunks))
 
 
 def test_exif_too_long_for_jpeg_gives_way_to_the_provenance():

@@ -135,6 +135,34 @@ def test_a_lone_job_that_waits_for_its_turn_goes_back_unopened(
     assert (row.state, row.epoch) == (WAITING, 0)
 
 
+def test_jobs_that_are_claimed_after_the_drain_go_back_and_hold_nobody_up(
+    ledger: Ledger, settings: Settings
+) -> None:
+    batch = make_batch(ledger, 2)
+    with rig(ledger, settings) as it:
+        tickets = it.queue(batch)
+        with ledger.begin() as locking:
+            locking.connection().exec_driver_sql("lock table jobs in exclusive mode")
+            claiming = it.hand_in(tickets)
+            await_lock(ledger)
+            it.engine.drain(0.1)
+
+        wait(claiming)
+
+    found = rows(ledger, batch)
+    assert [row.state for row in found] == [WAITING] * 2
+    assert {row.failures for row in found} == {0}
+
+
+def await_lock(ledger: Ledger) -> None:
+    """Wait until somebody waits for a lock."""
+    waiting = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+    deadline = time.monotonic() + 10
+    with ledger.autocommit() as connection:
+        while not connection.exec_driver_sql(waiting).scalar_one():
+            assert time.monotonic() < deadline, "nobody claimed"
+
+
 def test_after_signing_off_nothing_is_left_to_lapse(ledger: Ledger, settings: Settings) -> None:
     batch = make_batch(ledger, 3)
     with rig(ledger, settings) as it:

@@ -315,3 +315,19 @@ def test_jobs_of_a_cancelled_batch_are_not_claimed(ledger: Ledger, settings: Set
         it.run(tickets)
 
     assert states(ledger, batch) == [QUEUED, QUEUED]
+
+
+def test_the_time_that_a_job_holds_the_device_can_be_asked(
+    ledger: Ledger, settings: Settings
+) -> None:
+    batch = make_batch(ledger, 1)
+    seen: list[float] = []
+
+    with rig(
+        ledger, settings, make_stages(upscale=lambda *_: seen.append(it.engine.on_device_s()))
+    ) as it:
+        it.run(it.queue(batch))
+        after = it.engine.on_device_s()
+
+    assert seen[0] > 0
+    assert after == 0

@@ -14,7 +14,12 @@ QUEUE = broker.queue_name(ENDPOINT)
 
 
 def make_liveness(
-    settings: Settings, *, silent_s: float = 0.0, beats: bool = True, idle_s: float = 0.0
+    settings: Settings,
+    *,
+    silent_s: float = 0.0,
+    beats: bool = True,
+    idle_s: float = 0.0,
+    on_device_s: float = 0.0,
 ) -> Liveness:
     return Liveness(
         settings,
@@ -22,6 +27,7 @@ def make_liveness(
         turned_at=lambda: time.monotonic() - silent_s,
         beats=lambda: beats,
         idle_s=lambda: idle_s,
+        on_device_s=lambda: on_device_s,
         stalled=lambda: None,
     )
 
@@ -54,6 +60,16 @@ def test_a_loop_that_stands_still_is_replaced(settings: Settings) -> None:
 
     assert reason is not None
     assert "has not gone round" in reason
+
+
+def test_a_job_that_hangs_on_the_device_has_its_worker_replaced(settings: Settings) -> None:
+    limit = settings.job_deadline_s
+
+    assert make_liveness(settings, on_device_s=limit - 1).reason_to_go() is None
+    reason = make_liveness(settings, on_device_s=limit + 1).reason_to_go()
+
+    assert reason is not None
+    assert "has had the device" in reason
 
 
 def test_a_worker_without_heartbeat_is_replaced(settings: Settings) -> None:
