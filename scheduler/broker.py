@@ -187,22 +187,32 @@ def presence(client: redis.Redis, settings: Settings, pipeline: str) -> Presence
         since = {tag: datetime.fromtimestamp(score, UTC) for tag, score in taken}
         unacked = cast(Any, client.hmget(prefix + "unacked", list(since))) if since else []
     return Presence(
-        listed={ticket for raw in listed for ticket in _tickets(json.loads(raw))},
+        listed={ticket for raw in listed for ticket in _tickets(_entry(raw))},
         unacked={
             ticket: taken_at
             for raw, taken_at in zip(unacked, since.values(), strict=True)
             if raw is not None
-            for ticket in _unacked(json.loads(raw), queue)
+            for ticket in _unacked(_entry(raw), queue)
         },
     )
 
 
-def _unacked(entry: Sequence[Any], queue: str) -> list[Ticket]:
-    message, _exchange, routing_key = entry
-    return _tickets(message) if routing_key == queue else []
+def _unacked(entry: Any, queue: str) -> list[Ticket]:  # noqa: ANN401 - whatever JSON holds
+    match entry:
+        case [message, _exchange, routing_key] if routing_key == queue:
+            return _tickets(message)
+    return []
 
 
-def _tickets(message: dict[str, Any]) -> list[Ticket]:
+def _entry(raw: bytes) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Read what lies in Redis; None for what is no JSON."""
+    try:
+        return json.loads(raw)
+    except ValueError:
+        return None
+
+
+def _tickets(message: Any) -> list[Ticket]:  # noqa: ANN401 - whatever JSON holds
     """Decode a kombu message: base64 around JSON `[args, kwargs, embed]`.
 
     One that is not ours holds no tickets: whatever lies in Redis must not stop the scheduler.

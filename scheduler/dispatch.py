@@ -116,6 +116,7 @@ class Dispatcher:
             bundles += [Bundle(pipeline=pipeline, tickets=each) for each in split(taken)]
             if len(taken) < size:
                 hungry.remove(claimant)
+        self._served[pipeline] = without_credit(served, hungry)
         return bundles
 
 
@@ -140,6 +141,12 @@ def next_served(hungry: Sequence[Claimant], served: dict[UUID, float]) -> Claima
         hungry,
         key=lambda c: (-c.priority, by_owner[c.owner], served[c.batch_id], c.batch_id),
     )
+
+
+def without_credit(served: dict[UUID, float], hungry: Sequence[Claimant]) -> dict[UUID, float]:
+    """Level a batch that had nothing to queue with those that had: waiting earns no arrears."""
+    level = min((served[claimant.batch_id] for claimant in hungry), default=0.0)
+    return {batch_id: max(had, level) for batch_id, had in served.items()}
 
 
 def caught_up(served: dict[UUID, float], claimants: Sequence[Claimant]) -> dict[UUID, float]:

@@ -3,6 +3,7 @@
 import json
 import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -15,7 +16,7 @@ from uuid_utils.compat import uuid7
 from models import catalog
 from models.errors import RequestError
 from scheduler import arguments
-from scheduler.errors import RowInvalid
+from scheduler.errors import RowInvalid, StorageUnavailable
 from scheduler.ledger import batches, intake
 from scheduler.ledger.intake import Chunk, NewJob
 from scheduler.ledger.session import Ledger
@@ -56,21 +57,26 @@ class Reader:
         self._settings = settings
         self._read = read
         self._open: dict[UUID, Reading] = {}
+        self._not_before: dict[UUID, float] = {}
 
     def step(self) -> bool:
         """Read one chunk of every batch that is in state `reading`; return whether any was.
 
         Raises:
-            WorldError: The ledger or a store is unwell; reading goes on from the cursors.
+            LedgerUnavailable: Reading goes on from the cursors.
         """
         with self._ledger.begin() as session:
             found = [b for b in batches.active(session) if b.state == BatchState.READING]
+        now = time.monotonic()
+        found = [batch for batch in found if self._not_before.get(batch.id, now) <= now]
         self._open = {b.id: self._open[b.id] for b in found if b.id in self._open}
         for batch in found:
             try:
                 self._read_chunk(batch)
             except RequestError as exc:
                 self._give_up(batch, exc)
+            except StorageUnavailable as exc:
+                self._back_off(batch, exc)  # and go on with the batches behind it
             except BaseException:
                 self._open.pop(batch.id, None)  # after any failure: from the committed cursor
                 raise
@@ -105,6 +111,11 @@ class Reader:
             entries=iter(source.rows(batch.cursor)),
             intake=Intake(batch, source),
         )
+
+    def _back_off(self, batch: Batch, exc: StorageUnavailable) -> None:
+        log.warning("source.delayed", batch=str(batch.id), reason=str(exc))
+        self._open.pop(batch.id, None)
+        self._not_before[batch.id] = time.monotonic() + self._settings.backoff_s
 
     def _give_up(self, batch: Batch, exc: RequestError) -> None:
         log.error("source.unreadable", batch=str(batch.id), reason=str(exc))

@@ -49,12 +49,12 @@ class Reporter:
             self._back_off(batch_id, str(exc))
             return
         except RequestError as exc:
-            self._give_up(batch_id, str(exc))
+            self._give_up(batch, str(exc))
             return
         except Exception as exc:
             # A bug in one report must not stop the scheduler.
             log.error("report.crashed", batch=str(batch_id), exc_info=exc)
-            self._give_up(batch_id, f"{type(exc).__name__}: {exc}")
+            self._give_up(batch, f"{type(exc).__name__}: {exc}")
             return
         with self._ledger.begin() as session:
             batches.reported(session, batch)
@@ -66,8 +66,8 @@ class Reporter:
         self._not_before[batch_id] = time.monotonic() + wait_s
         log.warning("report.delayed", batch=str(batch_id), wait_s=wait_s, reason=reason)
 
-    def _give_up(self, batch_id: UUID, reason: str) -> None:
+    def _give_up(self, batch: Batch, reason: str) -> None:
         """The outcomes are safe in the ledger; say in the batch why its files are missing."""
-        log.error("report.failed", batch=str(batch_id), reason=reason)
+        log.error("report.failed", batch=str(batch.id), reason=reason)
         with self._ledger.begin() as session:
-            batches.unreportable(session, batch_id, f"no report: {reason}")
+            batches.unreportable(session, batch, f"no report: {reason}")

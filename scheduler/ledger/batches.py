@@ -229,11 +229,19 @@ def fold(session: Session) -> None:
     session.execute(_FOLD)
 
 
+# Locked by a statement of its own: the next one then sees what a retry, which locks the same row,
+# has committed meanwhile.
+_COMPLETE = text("""
+select id from batches
+where ended_at is null and state in ('open', 'cancelled', 'unreadable')
+    and succeeded + failed + cancelled + rejected = total
+for update skip locked
+""")
 _END = text("""
 with done as (
     update batches set ended_at = clock_timestamp(),
         state = case state when 'open' then 'finished' else state end
-    where ended_at is null and state in ('open', 'cancelled', 'unreadable')
+    where id = any(:ids) and ended_at is null and state in ('open', 'cancelled', 'unreadable')
         and succeeded + failed + cancelled + rejected = total
         and not exists (select 1 from batch_deltas where batch_deltas.batch_id = batches.id)
     returning id, state
@@ -247,7 +255,8 @@ select id from done
 
 def end_complete(session: Session) -> list[UUID]:
     """End the batches whose jobs all have their outcome, each exactly once."""
-    return list(session.scalars(_END))
+    complete = list(session.scalars(_COMPLETE))
+    return list(session.scalars(_END, {"ids": complete})) if complete else []
 
 
 def active(session: Session) -> list[Batch]:
@@ -278,11 +287,14 @@ def reported(session: Session, batch: Batch) -> None:
     tell(session, "batch.reported", batch.id)
 
 
-def unreportable(session: Session, batch_id: UUID, reason: str) -> None:
-    """Note that a batch's report can't be stored, and why; `enlarger results` still has it all."""
+def unreportable(session: Session, batch: Batch, reason: str) -> None:
+    """Note why a batch has no report, unless it was reopened; `enlarger results` still has all."""
     session.execute(
-        text("update batches set reported_at = clock_timestamp(), reason = :reason where id = :id"),
-        {"id": batch_id, "reason": reason},
+        text(
+            "update batches set reported_at = clock_timestamp(), reason = :reason"
+            " where id = :id and ended_at = :ended_at"
+        ),
+        {"id": batch.id, "ended_at": batch.ended_at, "reason": reason},
     )
 
 
@@ -318,6 +330,7 @@ def cancel_unstarted(session: Session, batch_id: UUID, *, limit: int) -> int:
     return len(jobs.finish(session, endings, from_states=(JobState.WAITING, JobState.QUEUED)))
 
 
+_LOCK = text("select 1 from batches where id = :id for update")
 _REOPEN = text("""
 update batches set ended_at = null, reported_at = null, reason = null,
     state = case when read_at is null then 'reading' else 'open' end
@@ -340,6 +353,7 @@ def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
     batch = get(session, batch_id)
     count = jobs.retry(session, batch_id, states)
     if count or batch.read_at is None:
+        session.execute(_LOCK, {"id": batch_id})  # after the jobs: the counters' fold waits for it
         session.execute(_REOPEN, {"id": batch_id})
         tell(session, "batch.retried", batch_id)
         wake(session)

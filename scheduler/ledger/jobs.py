@@ -355,18 +355,28 @@ def queued(session: Session, pipeline: str) -> dict[Ticket, datetime]:
     return {Ticket(row.id, row.epoch): row.queued_at for row in rows}
 
 
-_CANCELLABLE = text("""
-select jobs.id, jobs.epoch from jobs
-where batch_id = :batch_id and state in ('waiting', 'queued')
-order by line limit :limit
-for update skip locked
-""")
+# One state at a time, and in no order: so each uses the small index of its state, however many rows
+# of the batch have ended. A batch that was reopened meanwhile has nothing to cancel.
+_CANCELLABLE = {
+    state: text(f"""
+select id, epoch from jobs
+where batch_id = :batch_id and state = '{state}'
+    and exists (select from batches where batches.id = :batch_id and batches.state = 'cancelled')
+limit :limit
+for update of jobs skip locked
+""")  # noqa: S608 - made of constants
+    for state in (JobState.WAITING, JobState.QUEUED)
+}
 
 
 def unstarted(session: Session, batch_id: UUID, *, limit: int) -> list[Ticket]:
-    """Name jobs of a batch that no worker holds; they stay locked until the transaction ends."""
-    rows = session.execute(_CANCELLABLE, {"batch_id": batch_id, "limit": limit})
-    return [Ticket(*row) for row in rows]
+    """Name jobs of a cancelled batch that no worker holds; they stay locked in the transaction."""
+    found: list[Ticket] = []
+    for statement in _CANCELLABLE.values():
+        left = limit - len(found)
+        rows = session.execute(statement, {"batch_id": batch_id, "limit": left})
+        found += [Ticket(*row) for row in rows]
+    return found
 
 
 _REQUEUE = text("""

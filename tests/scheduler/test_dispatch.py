@@ -17,6 +17,7 @@ from scheduler.dispatch import (
     caught_up,
     next_served,
     split,
+    without_credit,
 )
 from scheduler.ledger import batches
 from scheduler.ledger.jobs import Queued, Ticket
@@ -180,3 +181,11 @@ def test_a_publish_that_fails_leaves_rows_for_the_sweeper(
         states = session.scalars(text("select state from jobs")).all()
         assert batches.progress(session, batch).ended == 0
     assert states == ["queued", "queued"]
+
+
+def test_a_batch_that_has_nothing_to_queue_saves_up_no_credit() -> None:
+    idle, busy = uuid7(), Claimant(batch_id=uuid7(), owner="", priority=0, cost_s=1)
+
+    served = without_credit({idle: 1.0, busy.batch_id: 50.0}, [busy])
+
+    assert served == {idle: 50.0, busy.batch_id: 50.0}

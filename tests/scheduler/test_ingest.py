@@ -14,7 +14,7 @@ from scheduler.ledger.tables import Job
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from scheduler.submission import Order, submit
-from tests.factories import ENDPOINT, make_worker
+from tests.factories import ENDPOINT, make_submission, make_worker
 
 
 @pytest.fixture
@@ -216,3 +216,24 @@ def test_a_manifest_that_changed_under_the_reader_is_unreadable_and_says_so(
     assert progress.state == "unreadable"
     assert "changed" in progress.reason
     assert progress.total == 100
+
+
+def test_a_source_whose_store_is_away_holds_up_no_other(
+    ledger: Ledger, settings: Settings, photos: Path
+) -> None:
+    away = settings.model_copy(
+        update={"s3_endpoint_url": "http://127.0.0.1:1", "storage_attempts": 1}
+    )
+    storage = open_storage(away)
+    older = make_submission(
+        source="s3://photos/rows.jsonl", options='{"include": [], "exclude": []}'
+    )
+    with ledger.begin() as session:
+        batches.submit(session, older, again=False)
+    newer = submit(ledger, storage, order(photos)).id
+
+    Reader(ledger, storage, away, read=lambda: None).step()
+
+    assert len(rows(ledger, newer)) == 5
+    with ledger.begin() as session:
+        assert batches.progress(session, older.id).state == "reading"

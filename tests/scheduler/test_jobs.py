@@ -345,3 +345,36 @@ def test_a_statement_on_its_own_is_committed_at_once(ledger: Ledger) -> None:
         jobs.claim(connection, tickets, worker_id=worker, deadline_s=60)
 
         assert read(ledger, tickets[0].job_id).state == "running"
+
+
+def test_only_a_cancelled_batch_has_jobs_to_cancel(ledger: Ledger) -> None:
+    batch = make_batch(ledger, 3)
+    queue(ledger, batch, limit=1)
+    with ledger.begin() as session:
+        open_ = batches.cancel_unstarted(session, batch, limit=10)
+        batches.cancel(session, batch)
+        first = batches.cancel_unstarted(session, batch, limit=2)
+        rest = batches.cancel_unstarted(session, batch, limit=10)
+
+    assert (open_, first, rest) == (0, 2, 1)
+
+
+def test_a_retry_that_races_the_end_of_its_batch_leaves_it_active(ledger: Ledger) -> None:
+    batch = make_batch(ledger, 1)
+    worker = make_worker(ledger)
+    held = claim(ledger, queue(ledger, batch), worker)[0]
+    with ledger.begin() as session:
+        jobs.finish(session, [Ending(ticket=held.ticket, state=JobState.FAILED, error="{}")])
+        batches.fold(session)
+
+    with ledger.begin() as retrying:
+        batches.retry(retrying, batch, [JobState.FAILED])
+        with ledger.begin() as settling:
+            ended = batches.end_complete(settling)
+    with ledger.begin() as session:
+        batches.fold(session)
+        again = batches.end_complete(session)
+        progress = batches.progress(session, batch)
+
+    assert (ended, again) == ([], [])
+    assert (progress.state, progress.ended_at, progress.failed) == ("open", None, 0)

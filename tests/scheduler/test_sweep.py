@@ -148,3 +148,16 @@ def test_after_the_ledger_was_away_silent_workers_are_left_alone_for_a_while(
 
     assert spared == ["running"]
     assert states(ledger) == ["waiting"]
+
+
+def test_what_is_no_message_of_ours_is_passed_over(
+    ledger: Ledger, client: redis.Redis, settings: Settings, sweeper: Sweeper
+) -> None:
+    make_batch(ledger, 1)
+    with ledger.begin() as session:
+        session.execute(text("update jobs set state = 'queued', queued_at = now()"))
+    client.lpush(settings.redis_prefix + QUEUE, b"no JSON", b"7", b"{}")
+
+    sweeper.step(now_of(ledger))
+
+    assert states(ledger) == ["waiting"]
