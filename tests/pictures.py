@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -51,8 +52,9 @@ def save(pixels: Pixels | Image.Image, file_format: str, **options) -> bytes:
     return out.getvalue()
 
 
+@cache
 def srgb_profile() -> bytes:
-    """Return a valid profile of an RGB space."""
+    """Return a valid profile of an RGB space, always the same: a new one says when it was made."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
