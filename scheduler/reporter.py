@@ -62,7 +62,9 @@ class Reporter:
 
     def _back_off(self, batch_id: UUID, reason: str) -> None:
         tries = self._tries[batch_id] = self._tries.get(batch_id, 0) + 1
-        wait_s = min(self._settings.backoff_s * 2 ** (tries - 1), self._settings.backoff_max_s)
+        # Capped before the power is taken: a store that is away for weeks would overflow it.
+        wait_s = self._settings.backoff_s * 2.0 ** min(tries - 1, 64)
+        wait_s = min(wait_s, self._settings.backoff_max_s)
         self._not_before[batch_id] = time.monotonic() + wait_s
         log.warning("report.delayed", batch=str(batch_id), wait_s=wait_s, reason=reason)
 
