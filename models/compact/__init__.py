@@ -1,0 +1,1 @@
+"""``enlarger/compact``: the built-in super-resolution network, which needs no download."""

@@ -1,0 +1,1 @@
+"""What training needs and running doesn't: branches to fold, pictures to learn from, pairs."""
