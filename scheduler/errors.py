@@ -2,7 +2,8 @@
 
 EnlargerError
 ├── RequestError
-│   ├── AddressInvalid        no s3:// or file:// address, or one that leaves its folder
+│   ├── AddressInvalid        no address that we read, or one that leaves its folder
+│   ├── UrlRefused            a user's URL that may not be fetched, by its spelling or its network
 │   ├── ObjectMissing         nothing is stored there
 │   ├── ObjectTooLarge        more bytes than the limit
 │   ├── ObjectChanged         other bytes than those that were asked for
@@ -21,6 +22,7 @@ EnlargerError
 │   └── ServerMissing         no Redis (or PostgreSQL) to embed; says what to install
 └── WorldError
     ├── StorageUnavailable    the store answers 5xx, hangs, or is not there
+    │   └── NameUnresolved    nobody says what address a host has
     ├── LedgerUnavailable
     ├── BrokerUnavailable
     └── ChildGaveUp           a child process died too often, or was not ready in time
@@ -33,6 +35,10 @@ from models.errors import RequestError, WorldError
 
 class AddressInvalid(RequestError):
     """An address that names no place we read or write."""
+
+
+class UrlRefused(RequestError):
+    """A URL of a user's that is not fetched: oddly spelt, or not of a public network."""
 
 
 class ObjectMissing(RequestError):
@@ -101,6 +107,10 @@ class ServerMissing(RequestError):
 
 class StorageUnavailable(WorldError):
     """The object store is unwell: 5xx, a timeout, or nobody answers."""
+
+
+class NameUnresolved(StorageUnavailable):
+    """A host's address is not known, so it can't be checked and nothing is reached."""
 
 
 class LedgerUnavailable(WorldError):

@@ -6,7 +6,7 @@ The name is the source's path relative to where the batch's sources begin:
    local manifest): the rest of the path after the longest such root;
 2. else, for ``s3://``, the whole key without its bucket. Two buckets with the same key then meet in
    one name, which is caught like every destination that two rows share;
-3. else, for ``file://``, the file's own name.
+3. else, for ``file://`` and ``http(s)://``, the file's own name.
 
 Its suffix is replaced by that of the output format: ``a/photo.tar.jpg`` becomes
 ``a/photo.tar.png``. A suffix is a dot and up to five letters and digits, at least one of them a
@@ -84,8 +84,9 @@ class Naming:
         if "://" not in explicit:
             return _below(self._folder, explicit)
         place = parse_address(explicit)
-        if place.is_folder:
-            reason = f"{explicit} names a folder; a result needs a name"
+        if place.is_folder or place.is_web:
+            what = "is a web address" if place.is_web else "names a folder"
+            reason = f"{explicit} {what}; a result needs a name in s3:// or file://"
             raise AddressInvalid(reason)
         if place.scheme == "file" and place.relative_to(self._folder) is None:
             reason = f"{explicit} lies outside of the destination {self._folder}"

@@ -1,14 +1,17 @@
 """Every setting in one frozen class, read from environment variables ``ENLARGER_*``."""
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
-from pydantic import Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from scheduler.errors import SettingsInvalid
 
 MEBIBYTE = 2**20
+
+Network: TypeAlias = IPv4Network | IPv6Network
 
 
 class Settings(BaseSettings):
@@ -59,6 +62,15 @@ class Settings(BaseSettings):
     )
     storage_attempts: int = Field(
         default=4, ge=1, description="Tries of one storage call before the job backs off."
+    )
+
+    input_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks with commas between them, such as 10.0.0.0/8, that http(s) sources "
+        "may lie in although they are not public.",
+    )
+    download_timeout_s: float = Field(
+        default=120.0, gt=0, description="Longest time that reading one http(s) source may take."
     )
 
     max_input_bytes: int = Field(
@@ -121,6 +133,12 @@ class Settings(BaseSettings):
     jpeg_quality: int = Field(
         default=95, ge=1, le=100, description="Quality of JPEG and WebP results."
     )
+
+    @field_validator("input_allow", mode="before")
+    @classmethod
+    def _part_networks(cls, value: object) -> object:
+        """Take a list as an environment variable has it: with commas."""
+        return [each.strip() for each in value.split(",")] if isinstance(value, str) else value
 
 
 def load() -> Settings:

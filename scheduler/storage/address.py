@@ -1,4 +1,4 @@
-"""The two kinds of addresses that Enlarger reads and writes, and how they are spelt.
+"""The kinds of addresses that Enlarger reads and writes, and how they are spelt.
 
 ``s3://bucket/key``
     The key is literal: nothing in it is decoded or normalised, so ``?``, ``#``, ``%``, ``//`` and
@@ -7,18 +7,21 @@
 ``file:///folder/name``
     Percent-encoded bytes of an absolute path, so that every file name fits in plain ASCII, even
     one that is no UTF-8. ``..`` is refused; ``.`` and ``//`` name the same file and are dropped.
+``https://host/path?query`` and ``http://``
+    Only read, and only what `scheduler.guard` lets through.
 
 An address that ends in ``/`` (or a bare bucket) names a folder.
 """
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote, unquote_to_bytes
 
-from scheduler.errors import AddressInvalid
+from scheduler.errors import AddressInvalid, UrlRefused
+from scheduler.guard import PORTS, parse_url
 
 BUCKET = re.compile(r"[a-zA-Z0-9.\-_]{1,255}")
 """What S3 and its look-alikes accept between them; AWS itself is stricter."""
@@ -34,28 +37,35 @@ class Address:
 
     Attributes:
         scheme: The kind of store.
-        bucket: The S3 bucket; empty for files.
-        key: The literal S3 key, or the decoded absolute path.
+        bucket: The S3 bucket, or the host and port; empty for files.
+        key: The literal S3 key, or the decoded absolute path, or a URL's path without its first
+            slash, with its query.
     """
 
-    scheme: Literal["s3", "file"]
+    scheme: Literal["s3", "file", "http", "https"]
     bucket: str
     key: str
 
     def __str__(self) -> str:
-        if self.scheme == "s3":
-            return f"s3://{self.bucket}/{self.key}"
+        if self.scheme != "file":
+            return f"{self.scheme}://{self.bucket}/{self.key}"
         return "file://" + quote(os.fsencode(self.key), safe=READABLE)
 
     @property
     def is_folder(self) -> bool:
         """Whether the address names a folder (prefix) rather than one object."""
-        return not self.key or self.key.endswith("/")
+        return not self.name
+
+    @property
+    def is_web(self) -> bool:
+        """Whether this is a URL, which can only be read."""
+        return self.scheme in PORTS
 
     @property
     def name(self) -> str:
-        """The part after the last slash; empty for a folder."""
-        return self.key.rpartition("/")[2]
+        """The part after the last slash; empty for a folder. A URL's query is no part of it."""
+        key = self.key.partition("?")[0] if self.is_web else self.key
+        return key.rpartition("/")[2]
 
     def folder(self) -> "Address":
         """Return the same address as a folder, with the slash at its end."""
@@ -76,6 +86,8 @@ class Address:
         """
         if self.scheme == "s3":
             return s3_address(self.bucket, self.folder().key + relative)
+        if self.is_web:
+            return replace(self, key=self.folder().key + quote(relative))
         if relative.startswith("/"):
             reason = f"{relative!r} is absolute; write a path relative to {self.folder()}"
             raise AddressInvalid(reason)
@@ -92,10 +104,10 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read an ``s3://`` or ``file://`` address.
+    """Read an address.
 
     Raises:
-        AddressInvalid: It is neither; the message says how it should be written.
+        AddressInvalid: It is none; the message says how it should be written.
     """
     scheme, mark, rest = text.partition("://")
     if mark and scheme == "s3":
@@ -103,6 +115,8 @@ def parse_address(text: str) -> Address:
         return s3_address(bucket, key)
     if mark and scheme == "file":
         return _parse_file(text, rest)
+    if mark and scheme in PORTS:
+        return _parse_web(text)
     raise AddressInvalid(_advice(text))
 
 
@@ -178,6 +192,15 @@ def _parse_file(text: str, rest: str) -> Address:
     return file_address("/" + decoded)
 
 
+def _parse_web(text: str) -> Address:
+    try:
+        target = parse_url(text)
+    except UrlRefused as exc:
+        raise AddressInvalid(str(exc)) from exc
+    scheme: Literal["http", "https"] = "http" if target.scheme == "http" else "https"
+    return Address(scheme=scheme, bucket=target.authority, key=target.path.removeprefix("/"))
+
+
 def _advice(text: str) -> str:
     """Say what is wrong with a text that is no address."""
     if not text.strip():
@@ -189,4 +212,6 @@ def _advice(text: str) -> str:
         return f"{text!r}: after {scheme[0]!r} come two slashes: s3://bucket/key, file:///folder"
     if scheme[1].lower() in ("s3", "file"):
         return f"{text!r}: write the scheme in lower case, {scheme[1].lower()}://"
+    if scheme[1].lower() in PORTS:
+        return f"{text!r}: write it as {scheme[1].lower()}://host/path"
     return f"{text!r}: {scheme[1]}: addresses are not read; use s3://bucket/key or file:///folder"

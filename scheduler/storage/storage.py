@@ -10,6 +10,7 @@ from scheduler.errors import DestinationUnwritable
 from scheduler.storage.address import Address, parse_address
 from scheduler.storage.files import FileStore, confined, is_same_file
 from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored
+from scheduler.storage.web import WebStore
 
 if TYPE_CHECKING:
     from scheduler.settings import Settings
@@ -24,6 +25,7 @@ class Storage:
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
         self._files = FileStore()
+        self._web = WebStore(settings)
         self._s3: Store | None = None
         self._making = threading.Lock()
 
@@ -179,6 +181,8 @@ class Storage:
     def _store(self, place: Address) -> Store:
         if place.scheme == "file":
             return self._files
+        if place.is_web:
+            return self._web
         with self._making:
             if self._s3 is None:
                 from scheduler.storage.s3 import S3Store  # boto3: only where S3 is used
