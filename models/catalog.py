@@ -19,6 +19,8 @@ class Endpoint:
         pipeline: `module:class` of the upscaler; only workers import it.
         weights: Whether files must be pulled before it is ready.
         tiled: Whether its upscaler works in tiles, made smaller by `Context.tile_divisor`.
+        batch_pixels: Pictures of several jobs go through its `upscale_together` as one call while
+            they have no more input pixels in all; 0 where it has no such form.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Endpoint:
     pipeline: str
     weights: bool = False
     tiled: bool = False
+    batch_pixels: int = 0
 
     def request_class(self) -> type[UpscaleRequest]:
         """Import and return the request's class."""

@@ -1,9 +1,9 @@
 """The contract between the engine and a model: ``load`` once, ``upscale`` many times."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from models.image import Picture, Pixels
 
@@ -74,4 +74,35 @@ class Upscaler(Protocol):
 
     def upscale(self, picture: Picture, request: Any, context: Context) -> Result:  # noqa: ANN401 - each model has its own request class
         """Enlarge one picture; the alpha channel is the engine's business, not the model's."""
+        ...
+
+
+class Work(NamedTuple):
+    """What `upscale` is given for one job.
+
+    Attributes:
+        picture: The decoded input.
+        request: The model's own request class.
+        context: The job's own.
+    """
+
+    picture: Picture
+    request: Any
+    context: Context
+
+
+class BatchUpscaler(Upscaler, Protocol):
+    """A model with a batch form; the catalogue says which have one (`Endpoint.batch_pixels`)."""
+
+    def upscale_together(self, work: Sequence[Work]) -> list[Result]:
+        """Enlarge small pictures of several jobs in one call.
+
+        A result may differ by 1/255 from what `upscale` makes of the same job. The call is short:
+        contexts are asked for nothing but what decides about pixels, so neither for progress nor
+        whether a job was cancelled. What is raised says nothing about any one job: the engine then
+        does them one by one.
+
+        Returns:
+            One result for each job, in order.
+        """
         ...

@@ -1,0 +1,1 @@
+"""What models share that work on large pictures in parts."""
