@@ -1,0 +1,84 @@
+"""Statistics of a group normalisation, taken tile by tile and pooled to those of the whole picture.
+
+float32 within a tile, float64 between tiles, whatever the dtype of the network.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm
+
+CHANNEL_GROUPS_AT_ONCE = 4
+"""Limits the float32 copy of a half-precision tile to a part of its channels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Moments:
+    """Mean and biased variance of each group of channels over some pixels.
+
+    Attributes:
+        pixels: How many pixels they were taken over.
+        mean: `(b, groups)` float32.
+        variance: Likewise.
+    """
+
+    pixels: int
+    mean: Tensor
+    variance: Tensor
+
+
+def measure(tile: Tensor, groups: int) -> Moments:
+    """Take the statistics of a tile of shape `(b, c, h, w)`, where it lies."""
+    grouped = tile.unflatten(1, (groups, -1))
+    parts = [
+        torch.var_mean(part.float(), dim=(2, 3, 4), correction=0)
+        for part in grouped.split(CHANNEL_GROUPS_AT_ONCE, dim=1)
+    ]
+    return Moments(
+        pixels=tile.shape[-2] * tile.shape[-1],
+        mean=torch.cat([mean for _, mean in parts], dim=1),
+        variance=torch.cat([variance for variance, _ in parts], dim=1),
+    )
+
+
+def pool(tiles: Sequence[Moments]) -> Moments:
+    """Return the statistics of all tiles together.
+
+    The variance of the whole is the mean of the tiles' variances plus the variance of their means
+    (Chan, Golub, LeVeque 1979); without the second term tiles of unlike brightness would show.
+    """
+    if len(tiles) == 1:
+        return tiles[0]
+    device = tiles[0].mean.device
+    weights = torch.tensor([tile.pixels for tile in tiles], dtype=torch.float64)[:, None, None]
+    weights = weights / weights.sum()
+    means = torch.stack([tile.mean for tile in tiles]).to("cpu", torch.float64)
+    variances = torch.stack([tile.variance for tile in tiles]).to("cpu", torch.float64)
+    mean = (weights * means).sum(0)
+    variance = (weights * (variances + (means - mean) ** 2)).sum(0)
+    return Moments(
+        pixels=sum(tile.pixels for tile in tiles),
+        mean=mean.to(device, torch.float32),
+        variance=variance.to(device, torch.float32),
+    )
+
+
+def normalise(tile: Tensor, norm: nn.GroupNorm, moments: Moments) -> Tensor:
+    """Apply a group normalisation with given statistics to a tile of shape `(b, c, h, w)`.
+
+    A batch normalisation in evaluation is just that, with one group for each channel: one kernel,
+    float32 inside, in every dtype and memory layout.
+    """
+    batch, channels = tile.shape[:2]
+    each = channels // norm.num_groups
+    normal = batch_norm(
+        tile.reshape(1, batch * channels, *tile.shape[2:]),
+        moments.mean.repeat_interleave(each, dim=1).flatten(),
+        moments.variance.repeat_interleave(each, dim=1).flatten(),
+        norm.weight.float().repeat(batch),
+        norm.bias.float().repeat(batch),
+        eps=norm.eps,
+    )
+    return normal.reshape(tile.shape)
