@@ -34,8 +34,8 @@ lint: $(DEVELOPING) ## Check format, style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: $(DEVELOPING) ## Run all tests.
-	$(BIN)/pytest -n auto
+test: $(DEVELOPING) ## Run all tests; GOLDENS=FOLDER adds the reference cases of a folder.
+	$(BIN)/pytest -n auto $(GOLDENS:%=--goldens %)
 
 test-faults: $(DEVELOPING) ## Strike real processes at random moments, STRIKES=20 times each.
 	$(BIN)/pytest tests/system -m faults --strikes $(STRIKES)

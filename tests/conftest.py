@@ -27,6 +27,16 @@ FOREIGN = ("ENLARGER_", "AWS_", "PG", "REDIS_", "CELERY_")
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--goldens",
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="check the reference cases in this folder too; see tests/goldens",
+    )
+
+
 def missing(server: ServerMissing) -> NoReturn:
     """Skip a test for want of a server; fail it in CI, which has to have them all."""
     if os.environ.get("CI") == "true":
