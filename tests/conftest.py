@@ -23,6 +23,8 @@ from scheduler.ledger.session import upgrade
 from scheduler.settings import Settings
 from tests.s3server import bucket, s3_client, s3_url  # noqa: F401 - fixtures
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in a worker, before torch is imported
+
 FOREIGN = ("ENLARGER_", "AWS_", "PG", "REDIS_", "CELERY_")
 PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 

@@ -4,21 +4,22 @@
 
 The pools work across bundles: while the device has one job, inputs of the next bundles are fetched
 and results of the last ones stored. The order is that of arrival; a job whose input is slow does
-not hold up those behind it.
+not hold up those behind it. Small pictures that wait for the device may go through it in one call;
+if that fails for whatever reason, they are done one by one, so that a bad one fails alone.
 """
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 from uuid import UUID
 
 import structlog
 
 from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import jobs
-from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
+from scheduler.ledger.jobs import Claimed, Release, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from workers import patience
@@ -27,6 +28,7 @@ from workers.completer import Completer
 from workers.gate import Closed, Gate
 from workers.life import Bundle, Life, Unwanted
 from workers.pool import Pool
+from workers.stages import Stages
 from workers.verdict import Result, unwanted, verdict
 
 log = structlog.get_logger()
@@ -37,25 +39,8 @@ FLUSH_S = 3.0
 """How long a stopping worker tries to write its last results."""
 JOIN_S = 0.1
 
-Fetched = TypeVar("Fetched")
-Enlarged = TypeVar("Enlarged")
 Asking = TypeVar("Asking")
 Answer = TypeVar("Answer")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stages(Generic[Fetched, Enlarged]):
-    """What is done to one job, in three steps; each may raise anything.
-
-    Attributes:
-        fetch: Runs on several threads: reads and decodes the input.
-        upscale: Runs on the device thread.
-        store: Runs on several threads: encodes and stores, and says how the job ended.
-    """
-
-    fetch: Callable[[Life], Fetched]
-    upscale: Callable[[Life, Fetched], Enlarged]
-    store: Callable[[Life, Enlarged], Ending]
 
 
 class Engine:
@@ -171,17 +156,55 @@ class Engine:
         self._device.put(life, self._stages.fetch(life))
 
     def _upscale(self, life: Life, fetched: Any) -> None:  # noqa: ANN401 - the stages' own
-        self._attempt(life, self._upscale_one, life, fetched)
+        group = self._gather((life, fetched))
+        if not self._upscale_together(group):
+            for each in group:
+                self._attempt(each[0], self._upscale_one, *each)
+
+    def _gather(self, first: tuple[Life, Any]) -> list[tuple[Life, Any]]:
+        """Take what waits for the device and has room beside `first`, overtaking nobody."""
+        group, together = [first], self._stages.together
+        if together is not None:
+            for life, fetched in self._device.take_back():
+                if not together.has_room(group, (life, fetched)):
+                    self._device.put_first(life, fetched)
+                    break
+                group.append((life, fetched))
+        return group
+
+    def _upscale_together(self, group: Sequence[tuple[Life, Any]]) -> bool:
+        """Do several jobs in one call; tell whether that is done, or each is to be done alone."""
+        together = self._stages.together
+        if together is None or len(group) < 2 or any(life.unwanted for life, _ in group):
+            return False
+        try:
+            with self._on_device([life for life, _ in group]):
+                results = together.upscale(group)
+            done = list(zip(group, results, strict=True))
+        except BaseException:
+            log.warning("jobs.parted", jobs=len(group), exc_info=True)
+            return False
+        for (life, _), enlarged in done:
+            self._storing.put(life, enlarged)
+        return True
 
     def _upscale_one(self, life: Life, fetched: Any) -> None:  # noqa: ANN401
         life.check_cancelled()
+        with self._on_device([life]):
+            enlarged = self._stages.upscale(life, fetched)
+        self._storing.put(life, enlarged)
+
+    @contextmanager
+    def _on_device(self, lives: Sequence[Life]) -> Iterator[None]:
+        """Count a block as time on the device, in equal shares."""
         began = self._on_device_since = time.perf_counter()
         try:
-            enlarged = self._stages.upscale(life, fetched)
+            yield
         finally:
             self._on_device_since = None
-            life.device_s += time.perf_counter() - began
-        self._storing.put(life, enlarged)
+            share_s = (time.perf_counter() - began) / len(lives)
+            for life in lives:
+                life.device_s += share_s
 
     def _store(self, life: Life, enlarged: Any) -> None:  # noqa: ANN401
         self._attempt(life, self._store_one, life, enlarged)
@@ -230,7 +253,7 @@ class Engine:
             return 0.0 if self._runs else time.monotonic() - self._last_run
 
     def on_device_s(self) -> float:
-        """Return for how long one job has had the device; 0 while none has."""
+        """Return for how long one job, or one group, has had the device; 0 while none has."""
         since = self._on_device_since
         return 0.0 if since is None else time.perf_counter() - since
 

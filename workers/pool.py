@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -12,6 +13,7 @@ class Pool:
 
     def __init__(self, name: str, count: int, work: Callable[..., None]) -> None:
         self._queue: SimpleQueue[tuple[Any, ...] | None] = SimpleQueue()
+        self._first: deque[tuple[Any, ...]] = deque()
         self._work = work
         # Daemons: a thread that is stuck in a driver must not keep the process from ending.
         self._threads = [
@@ -28,6 +30,10 @@ class Pool:
         """Queue one piece of work."""
         self._queue.put(item)
 
+    def put_first(self, *item: Any) -> None:  # noqa: ANN401
+        """Queue what `take_back` gave before all else; for a thread of the pool itself, at work."""
+        self._first.append(item)
+
     def take_back(self) -> Iterator[tuple[Any, ...]]:
         """Yield what was put and no thread has begun."""
         try:
@@ -35,6 +41,7 @@ class Pool:
                 yield item
         except Empty:
             return
+        self._queue.put(None)  # a thread's word to end
 
     def close(self, *, within_s: float) -> bool:
         """Let the threads end after what is queued; tell whether all of them did in time."""
@@ -46,6 +53,9 @@ class Pool:
         return not any(thread.is_alive() for thread in self._threads)
 
     def _keep_working(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             self._work(*item)
             item = None  # a picture must not outlive its job in a thread that waits
+
+    def _next(self) -> tuple[Any, ...] | None:
+        return self._first.popleft() if self._first else self._queue.get()

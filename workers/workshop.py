@@ -1,9 +1,9 @@
 """The stages of a real job: fetch, decode | upscale | encode, store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import structlog
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from models.catalog import Endpoint
 from models.errors import ArgumentInvalid, UnknownEndpoint
 from models.image import Picture, Pixels
 from models.schema import Size, UpscaleRequest
-from models.upscaler import Context, Result, Upscaler
+from models.upscaler import BatchUpscaler, Context, Result, Upscaler, Work
 from scheduler import arguments, naming
 from scheduler.errors import DestinationUnwritable
 from scheduler.ledger.jobs import Claimed, Ending
@@ -22,11 +22,11 @@ from scheduler.storage import Storage
 from workers import codec, outcome, source
 from workers.admission import Admission
 from workers.codec import Header
-from workers.engine import Stages
 from workers.life import Life
 from workers.outcome import StoredImage, Story
 from workers.residency import Residency
 from workers.source import Input
+from workers.stages import Stages, Together
 from workers.storeroom import Product, Storeroom, stored_as
 
 log = structlog.get_logger()
@@ -86,7 +86,8 @@ class Workshop:
 
     def stages(self) -> Stages[FetchedOrEnded, EnlargedOrEnded]:
         """Return the stages for the engine."""
-        return Stages(fetch=self.fetch, upscale=self.upscale, store=self.store)
+        together = Together(has_room=self.has_room, upscale=self.upscale_together)
+        return Stages(fetch=self.fetch, upscale=self.upscale, store=self.store, together=together)
 
     def fetch(self, life: Life) -> FetchedOrEnded:
         """Read and decode the input, once there is room for it and for the result."""
@@ -113,6 +114,34 @@ class Workshop:
         work = partial(self._run, life, fetched)
         result, divisor = self._residency.enlarge(life.job.endpoint, work)
         return Enlarged(fetched=fetched, result=result, tile_divisor=divisor)
+
+    def has_room(
+        self,
+        group: Sequence[tuple[Life, FetchedOrEnded]],
+        waiting: tuple[Life, FetchedOrEnded],
+    ) -> bool:
+        """Tell whether jobs are for one endpoint, and together no more than it takes in a call."""
+        everyone = [*group, waiting]
+        endpoints = {life.job.endpoint for life, _ in everyone}
+        pictures = [each.picture for _, each in everyone if isinstance(each, Fetched)]
+        if len(endpoints) > 1 or len(pictures) < len(everyone):
+            return False
+        pixels = sum(picture.width * picture.height for picture in pictures)
+        return pixels <= self._endpoints[endpoints.pop()].batch_pixels
+
+    def upscale_together(
+        self, group: Sequence[tuple[Life, FetchedOrEnded]]
+    ) -> list[EnlargedOrEnded]:
+        """Run the model's batch form, on the device thread."""
+        jobs = [(life, fetched) for life, fetched in group if isinstance(fetched, Fetched)]
+        work = [Work(each.picture, each.request, self._context(life, 1)) for life, each in jobs]
+        with self._residency.resident(jobs[0][0].job.endpoint) as upscaler:
+            # The catalogue says that it has a batch form.
+            results = cast("BatchUpscaler", upscaler).upscale_together(work)
+        return [
+            Enlarged(fetched=fetched, result=result, tile_divisor=1)
+            for (_, fetched), result in zip(jobs, results, strict=True)
+        ]
 
     def store(self, life: Life, enlarged: EnlargedOrEnded) -> Ending:
         """Encode, check and store every image, and only then say that the job succeeded."""
@@ -178,16 +207,19 @@ class Workshop:
         return size
 
     def _run(self, life: Life, fetched: Fetched, upscaler: Upscaler, tile_divisor: int) -> Result:
+        context = self._context(life, tile_divisor)
+        return upscaler.upscale(fetched.picture, fetched.request, context)
+
+    def _context(self, life: Life, tile_divisor: int) -> Context:
         job = life.job
         assert job.seed is not None, "every job's seed is drawn when it is submitted"
-        context = Context(
+        return Context(
             seed=job.seed,
             progress=partial(_progress, job),
             check_cancelled=life.check_cancelled,
             borrow=self._residency.borrow,
             tile_divisor=tile_divisor,
         )
-        return upscaler.upscale(fetched.picture, fetched.request, context)
 
     def _done_before(
         self, job: Claimed, request: UpscaleRequest, found: Input, header: Header

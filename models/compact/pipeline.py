@@ -7,7 +7,7 @@ result. Always in float32: rounded to bfloat16, results were off by more than on
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
 from pathlib import Path
@@ -34,9 +34,12 @@ SIDE = 256
 context; with larger ones the features no longer fit into the caches."""
 LEAST_CORE = 16
 """What is left of a tile's side without context, however often tiles are halved."""
-CELL = 32
+CELL = 16
 """Pictures share a batch if their sides fill as many cells of so many pixels: more of them do than
 if the sides had to be equal, and little is computed for the filling."""
+TOGETHER = 8192
+"""Most pixels in a batch. With more of them the features leave the second cache, and the pictures
+are enlarged more slowly than one by one."""
 STAGE = "enlarging"
 
 Kind = tuple[Variant, int]
@@ -88,12 +91,9 @@ class CompactUpscaler:
         up to a common size changes a result by more than float32's rounding.
         """
         made = dict[int, Pixels]()
-        alike = defaultdict[Hashable, list[int]](list)
-        for index, each in enumerate(work):
-            alike[_company(each)].append(index)
-        for group in alike.values():
-            pixels = self._together([work[index] for index in group])
-            made.update(zip(group, pixels, strict=True))
+        for company in _companies(work):
+            pixels = self._together([work[index] for index in company])
+            made.update(zip(company, pixels, strict=True))
         return [
             Result(images=(made[index],), seed=each.context.seed) for index, each in enumerate(work)
         ]
@@ -102,13 +102,12 @@ class CompactUpscaler:
         """Enlarge whole pictures by the same chain, filled up to the longest sides among them."""
         chain = self._chain(work[0].request)
         axes = [_axes(each.picture, each.request, chain) for each in work]
-        rows, columns = (
-            Span(0, max(axis.chained for axis in side)) for side in zip(*axes, strict=True)
-        )
+        down, across = zip(*axes, strict=True)
+        rows, columns = Span(0, max(down).chained), Span(0, max(across).chained)
         made = self._enlarge([each.picture.pixels for each in work], chain, rows, columns)
         return [
-            _rounded(_whole(one, down, across), each.picture)
-            for each, one, (down, across) in zip(work, made, axes, strict=True)
+            _rounded(_whole(one, *both), each.picture)
+            for each, one, both in zip(work, made, axes, strict=True)
         ]
 
     def _chain(self, request: CompactRequest) -> list[CompactNetwork]:
@@ -151,10 +150,16 @@ def _scales(request: CompactRequest) -> tuple[int, ...]:
     return next(chain for reached, chain in CHAINS.items() if reached >= request.scale)
 
 
-def _company(work: Work) -> Hashable:
-    """Return what is equal of jobs that may go through the networks as one batch."""
-    sides = (-(-side // CELL) for side in work.picture.pixels.shape[:2])
-    return (work.request.variant, _scales(work.request), *sides)
+def _companies(work: Sequence[Work]) -> Iterator[list[int]]:
+    """Yield the indices of jobs that go through the networks as one batch."""
+    alike = defaultdict[tuple[Variant, tuple[int, ...], int, int], list[int]](list)
+    for index, (picture, request, _) in enumerate(work):
+        height, width = (-(-side // CELL) * CELL for side in (picture.height, picture.width))
+        alike[request.variant, _scales(request), height, width].append(index)
+    for (_, _, height, width), group in alike.items():
+        most = max(1, TOGETHER // (height * width))
+        for first in range(0, len(group), most):
+            yield group[first : first + most]
 
 
 def _whole(made: Tensor, down: Axis, across: Axis) -> Tensor:

@@ -74,3 +74,8 @@ def test_every_error_has_one_kind(error):
 )
 def test_an_errors_code_is_its_name_in_snake_case(error, code, kind):
     assert (error.code, error.kind) == (code, kind)
+
+
+def test_who_takes_pictures_of_several_jobs_has_a_batch_form():
+    for endpoint in ENDPOINTS.values():
+        assert (endpoint.batch_pixels > 0) == hasattr(load(endpoint.pipeline), "upscale_together")

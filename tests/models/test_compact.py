@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from models.compact.network import CompactNetwork, bicubic_cells
 from models.compact.pipeline import CHAINS, CompactUpscaler
 from models.compact.schema import CompactRequest, Variant
 from models.errors import Cancelled, NotFinite
@@ -19,24 +18,10 @@ from models.image import Picture, reassemble
 from models.schema import OutputFormat, Size
 from models.upscaler import Work
 from tests.models.contexts import make_context
+from tests.models.untrained import Untrained, make_network
 from tests.pictures import make_alpha, make_grey, make_picture, make_pixels
 
-
-def make_network(scale: int, seed: int) -> CompactNetwork:
-    """Return an untrained network: the bicubic picture plus what random weights make of it."""
-    torch.manual_seed(seed)
-    network = CompactNetwork(scale).eval().requires_grad_(False)
-    network.skip.weight.copy_(bicubic_cells(scale))
-    return network
-
-
-UPSCALER = CompactUpscaler.of(
-    {
-        (variant, scale): make_network(scale, seed)
-        for seed, (variant, scale) in enumerate(product(Variant, (2, 4)))
-    },
-    device="cpu",
-)
+UPSCALER = Untrained.load(None, device="cpu", dtype="float32")
 
 
 def make_request(**fields) -> CompactRequest:

@@ -1,7 +1,7 @@
 """A real engine on a real ledger, around stages that a test decides."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -12,8 +12,9 @@ from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Job, JobState
 from scheduler.settings import Settings
 from tests.factories import ENDPOINT, make_worker
-from workers.engine import Engine, Stages
+from workers.engine import Engine
 from workers.life import Life
+from workers.stages import Stages
 
 PATIENCE_S = 20.0
 """The longest that a test waits for a thread to do what it must."""
@@ -34,7 +35,7 @@ def succeed(life: Life, _enlarged: Any = None) -> Ending:
     )
 
 
-def make_stages(**overrides: Callable[..., Any]) -> Stages[Any, Any]:
+def make_stages(**overrides: Any) -> Stages[Any, Any]:
     """Return stages that succeed at once; name only those that the test is about."""
     return Stages(**{"fetch": nothing, "upscale": nothing, "store": succeed} | overrides)
 

@@ -191,3 +191,17 @@ def test_storage_gives_up_before_a_lease_can_lapse(
     given = settings.model_copy(update={"lease_s": lease_s})
 
     assert fitted(given).storage_timeout_s == expected
+
+
+def test_the_threads_of_a_convolution_wait_without_spinning(settings: Settings) -> None:
+    program = "import workers.__main__ as it; it.command = lambda **_: 0; it.main(); import torch"
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program],
+        env=environment(settings) | {"OMP_DISPLAY_ENV": "true"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from uuid import UUID
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from models.catalog import ENDPOINTS, Endpoint
+from models.compact.schema import CompactRequest
 from models.image import Picture
 from models.lanczos.pipeline import LanczosUpscaler
 from models.lanczos.schema import LanczosRequest
@@ -23,6 +25,8 @@ from scheduler.ledger.tables import Job, JobState
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 from tests.factories import ENDPOINT, make_batch, make_row
+from tests.models.contexts import make_context
+from tests.models.untrained import Untrained
 from tests.pictures import make_pixels, save
 from tests.workers.rig import Rig, rig, rows
 from workers import codec
@@ -380,3 +384,46 @@ def test_many_pictures_go_through_a_budget_that_is_smaller_than_any_of_them(
         it.run(it.queue(batch))
 
     assert {row.state for row in rows(ledger, batch)} == {JobState.SUCCEEDED}
+
+
+def test_small_pictures_of_several_jobs_share_a_call_and_get_what_each_would_get_alone(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    endpoint = replace(
+        ENDPOINTS[ENDPOINT],
+        schema="models.compact.schema:CompactRequest",
+        pipeline="tests.models.untrained:Untrained",
+        batch_pixels=16384,
+    )
+    large = make_pixels(300, 250)  # keeps the device until all others wait for it
+    pictures = [large, *(make_pixels(20 + line, 30, seed=line) for line in range(12))]
+    for line, pixels in enumerate(pictures):
+        (tmp_path / f"{line}.png").write_bytes(save(pixels, "PNG"))
+    batch = make_batch(
+        ledger,
+        [
+            make_row(
+                line + 1,
+                source=(tmp_path / f"{line}.png").as_uri(),
+                destination=(tmp_path / "out" / f"{line}.png").as_uri(),
+            )
+            for line in range(len(pictures))
+        ],
+        destination=f"{tmp_path.as_uri()}/",
+    )
+    settings = settings.model_copy(update={"fetch_threads": 1})
+
+    with real_rig(ledger, settings, endpoints={ENDPOINT: endpoint}) as it:
+        it.run(it.queue(batch))
+
+    found = rows(ledger, batch)
+    assert [row.state for row in found] == [JobState.SUCCEEDED] * len(pictures)
+    shares = {row.outcome["timings"]["device_s"] for row in found if row.outcome is not None}
+    assert len(shares) < len(pictures) / 2
+    alone = Untrained.load(None, device="cpu", dtype="float32")
+    request = CompactRequest(image_url="picture.png")
+    for line, pixels in enumerate(pictures):
+        (expected,) = alone.upscale(Picture(pixels=pixels), request, make_context()).images
+        stored = np.asarray(Image.open(tmp_path / "out" / f"{line}.png"))
+        assert stored.shape == expected.shape
+        assert np.abs(stored.astype(int) - expected).max() <= 1
