@@ -2,12 +2,11 @@ import pytest
 import torch
 
 from models.errors import WeightsError
-from models.seedvr2.config import VAE, VaeConfig, read_vae_config
+from models.seedvr2.config import VAE, read_vae_config
 from models.seedvr2.folding import fold, published_shapes
 from models.seedvr2.vae import Vae, sample
 from tests.models.seedvr2.published import published
-
-TINY = VaeConfig(channels=(4, 4, 8, 8), groups=2)
+from tests.models.seedvr2.tiny import TINY_VAE, make_vae, relative_error
 
 
 def test_names_and_shapes_are_the_published_ones():
@@ -19,10 +18,10 @@ def test_names_and_shapes_are_the_published_ones():
 
 def test_the_sizes_are_read_from_the_tensors():
     with torch.device("meta"):
-        tiny = published_shapes(Vae(TINY))
+        tiny = published_shapes(Vae(TINY_VAE))
 
     assert read_vae_config(published("ema_vae")) == VAE
-    assert read_vae_config(tiny, groups=2) == TINY
+    assert read_vae_config(tiny, groups=2) == TINY_VAE
 
 
 def test_other_tensors_are_refused_by_name():
@@ -76,8 +75,8 @@ def test_half_precision_stays_close_to_float32():
     half_decoded = half.decode(moments[:, :16].bfloat16())
 
     # bfloat16 has 8 bits; some thirty layers with normalisations add up to a few per cent.
-    assert error(half_moments, moments) < 0.05
-    assert error(half_decoded, decoded) < 0.05
+    assert relative_error(half_moments, moments) < 0.05
+    assert relative_error(half_decoded, decoded) < 0.05
 
 
 @torch.no_grad()
@@ -98,14 +97,3 @@ def test_the_log_variance_is_bounded():
 
     assert drawn.dtype == torch.float32
     torch.testing.assert_close(drawn, torch.full((1, 16, 1, 1), 1 + torch.e**10))
-
-
-def make_vae() -> Vae:
-    """Return a small random autoencoder."""
-    torch.manual_seed(0)
-    return Vae(TINY).eval().requires_grad_(False)
-
-
-def error(actual, expected) -> float:
-    """Return the root mean square error, relative to the reference."""
-    return ((actual.float() - expected).norm() / expected.norm()).item()
