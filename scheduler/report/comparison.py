@@ -1,10 +1,15 @@
-"""The part of a picture that shows best what enlarging did, cut out of source and result."""
+"""The part of a picture that shows best what enlarging did: source, plain resampling and result.
+
+Plain resampling is Pillow's Lanczos, what everybody has without any model: what a result does not
+have over it, the model has not gained.
+"""
 
 import math
 from dataclasses import dataclass
 from io import BytesIO
+from typing import NamedTuple
 
-from PIL import Image, ImageFilter, ImageOps, ImageStat
+from PIL import Image, ImageChops, ImageFilter, ImageOps, ImageStat
 
 from models.schema import Size
 
@@ -16,8 +21,12 @@ LOOKED_AT = 512
 """Longest side of the copy in which the cut-out is chosen."""
 STEPS = 5
 """Places tried along each side for the cut-out."""
+CANDIDATES = 4
+"""Of these places, those with the most detail are looked at closely."""
 CENTRED = 0.4
 """How much less detail counts in a corner than in the middle, where most subjects are."""
+LOBES = 3
+"""Of the Lanczos kernel on either side, in pixels of the smaller picture."""
 QUALITY = 88
 AVERAGED = ("L", "RGB", "RGBA", "CMYK")
 """Modes whose pixels can be averaged; not palettes and bits."""
@@ -31,6 +40,7 @@ class Comparison:
 
     Attributes:
         before: The source's own pixels; to be shown as large as `after`.
+        resampled: The source brought to the result's size by Lanczos resampling, one to one.
         after: The result's own pixels, one to one.
         shown: The size of `after`.
         overview: The whole source, small.
@@ -38,14 +48,23 @@ class Comparison:
     """
 
     before: bytes
+    resampled: bytes
     after: bytes
     shown: Size
     overview: bytes
     frame: tuple[float, float, float, float]
 
 
+class View(NamedTuple):
+    """A part of the source, cut out before the result is decoded."""
+
+    box: Box
+    own: Image.Image
+    resampled: Image.Image
+
+
 def compare(before: Image.Image, after: Image.Image) -> Comparison:
-    """Cut the same, detailed part out of both.
+    """Cut the same part out of both: detailed, and as different as can be from plain resampling.
 
     Args:
         before: The source as it was opened; closed here, so that only one of both is in memory.
@@ -56,19 +75,56 @@ def compare(before: Image.Image, after: Image.Image) -> Comparison:
     """
     before.load()  # TIFF files are turned upright by this alone.
     ImageOps.exif_transpose(before, in_place=True)
-    size = Size(*before.size)
+    size, result = Size(*before.size), Size(*after.size)
     small = plain(_reduced(before, LOOKED_AT))
-    box = _detailed(small, size, _part(size, after.size))
-    own_pixels = _jpeg(_reduced(plain(before.crop(box)), CROP))
+    boxes = _detailed(small, size, _part(size, result))
+    views = [_view(before, box, result) for box in boxes]
     before.close()
-    cut = plain(after.crop(_scaled(box, after.width / size.width, after.height / size.height)))
+    cuts = [plain(after.crop(_in_result(box, size, result))) for box in boxes]
+    view, cut = max(zip(views, cuts, strict=True), key=lambda pair: _gain(*pair))
     return Comparison(
-        before=own_pixels,
+        before=_jpeg(view.own),
+        resampled=_jpeg(view.resampled),
         after=_jpeg(cut),
         shown=Size(*cut.size),
         overview=_jpeg(_reduced(small, OVERVIEW)),
-        frame=_fractions(box, size),
+        frame=_fractions(view.box, size),
     )
+
+
+def _view(source: Image.Image, box: Box, result: Size) -> View:
+    """Cut a part out of the source, as it is and resampled to the size of the result."""
+    size = Size(*source.size)
+    target = _in_result(box, size, result)
+    scale_x, scale_y = result.width / size.width, result.height / size.height
+    left, right = target[0] / scale_x, min(target[2] / scale_x, size.width)
+    top, bottom = target[1] / scale_y, min(target[3] / scale_y, size.height)
+    reach = math.ceil(LOBES * max(1, 1 / scale_x, 1 / scale_y))
+    around = (
+        max(0, int(left) - reach),
+        max(0, int(top) - reach),
+        min(size.width, math.ceil(right) + reach),
+        min(size.height, math.ceil(bottom) + reach),
+    )
+    resampled = plain(source.crop(around)).resize(
+        (target[2] - target[0], target[3] - target[1]),
+        Image.Resampling.LANCZOS,
+        box=(left - around[0], top - around[1], right - around[0], bottom - around[1]),
+    )
+    return View(box, _reduced(plain(source.crop(box)), CROP), resampled)
+
+
+def _gain(view: View, cut: Image.Image) -> int:
+    """Return how far a result is from plain resampling, in levels of 255.
+
+    Whole ones: where there is nothing but rounding between them, detail decides alone.
+    """
+    return round(sum(ImageStat.Stat(ImageChops.difference(view.resampled, cut)).rms) / 3)
+
+
+def _in_result(box: Box, size: Size, result: Size) -> Box:
+    """Return where a box of a source of `size` lies in its result."""
+    return _scaled(box, result.width / size.width, result.height / size.height)
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -107,8 +163,8 @@ def _reduced(image: Image.Image, longest: int) -> Image.Image:
     return averaged.reduce(max(1, int(1 / factor / 2))).resize(size, Image.Resampling.LANCZOS)
 
 
-def _detailed(small: Image.Image, size: Size, part: Size) -> Box:
-    """Return a part of a picture of `size` where its small copy has many edges."""
+def _detailed(small: Image.Image, size: Size, part: Size) -> list[Box]:
+    """Return parts of a picture of `size` where its small copy has many edges, most first."""
     edges = small.convert("L").filter(ImageFilter.FIND_EDGES)
     if min(edges.size) > 2:  # The filter leaves the outermost pixels as they were.
         edges = ImageOps.expand(ImageOps.crop(edges, 1), 1)
@@ -118,7 +174,7 @@ def _detailed(small: Image.Image, size: Size, part: Size) -> Box:
         seen = edges.crop(_scaled(box, shrink_x, shrink_y))
         return ImageStat.Stat(seen).mean[0] * (1 - CENTRED * _distance(box, size, part))
 
-    return max(_places(size, part), key=detail)
+    return sorted(_places(size, part), key=detail, reverse=True)[:CANDIDATES]
 
 
 def _distance(box: Box, size: Size, part: Size) -> float:

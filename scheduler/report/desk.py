@@ -1,7 +1,7 @@
 """Writes the report of a batch: three files in its destination.
 
 `results.jsonl` has a line for every row, `failed.jsonl` is a manifest of the rows to try again, and
-`report.html` shows pictures before and after. The ledger stays the truth: all can be made anew.
+`report.html` shows pictures beside their sources. The ledger stays the truth: all can be made anew.
 """
 
 import tempfile

@@ -6,7 +6,7 @@ from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.tables import JobState
 
 PICTURES = 200
-"""Most pictures on a sheet; some 50 KB each."""
+"""Most pictures on a sheet; some 75 KB each."""
 FAILURES = 100
 """Most failed rows on a sheet."""
 

@@ -21,9 +21,10 @@ from scheduler.report.thumbnails import Thumbnails, Unseen
 STYLE = Path(__file__).with_name("sheet.css")
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """Nothing on the page is loaded from anywhere, nor runs, even if an escape were forgotten."""
-LEGEND = """<p class="legend">Left, <b>before</b>: the source's own pixels, enlarged to the result's
-size without smoothing. Right, <b>after</b>: the same part of the result, pixel for pixel. Shown is
-a part with much detail; the small picture says where it is.</p>
+LEGEND = """<p class="legend">The same part three times. <b>Source</b>: its own pixels, enlarged to
+the result's size without smoothing. <b>Lanczos</b>: plain resampling, what there is without any
+model. <b>Result</b>: pixel for pixel. Shown is a part with much detail where the result differs
+from plain resampling; the small picture says where it is.</p>
 """
 
 
@@ -177,7 +178,7 @@ def _card(row: RowRecord, batch: Progress, seen: Comparison | Unseen) -> str:
     assert row.source is not None, "a row that succeeded has a source"
     name = words.text(words.name(row.source, batch.source))
     return f"""<li class="card">
-{_pair(seen)}
+{_views(seen)}
 <div class="caption">{_overview(seen)}
 <div><p class="name">{_linked(name, row, batch)}</p>
 <p class="sizes">{_sizes(row)}</p>
@@ -192,11 +193,12 @@ def _linked(name: str, row: RowRecord, batch: Progress) -> str:
     return f'<a href="{escape(target)}">{name}</a>' if target else name
 
 
-def _pair(seen: Comparison | Unseen) -> str:
+def _views(seen: Comparison | Unseen) -> str:
     if isinstance(seen, Unseen):
         return f'<div class="none"><p>No picture: {words.text(seen)}</p></div>'
-    before = _image(seen.before, seen, "before")
-    return f'<div class="pair">{before}{_image(seen.after, seen, "after")}</div>'
+    views = {"source": seen.before, "Lanczos": seen.resampled, "result": seen.after}
+    shown = "".join(_image(jpeg, seen, role) for role, jpeg in views.items())
+    return f'<div class="views">{shown}</div>'
 
 
 def _image(jpeg: bytes, comparison: Comparison, role: str) -> str:

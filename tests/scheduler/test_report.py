@@ -395,7 +395,7 @@ def test_a_report_goes_to_s3_as_well(
     assert types == ["application/x-ndjson", "application/x-ndjson", "text/html; charset=utf-8"]
     assert kept["results.jsonl"]["Body"].read().count(b"\n") == 2
     page = kept["report.html"]["Body"].read().decode()
-    assert page.count("data:image/jpeg") == 3
+    assert page.count("data:image/jpeg") == 4
     assert 'href="./%3F.png"' in page
 
 

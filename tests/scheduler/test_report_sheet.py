@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from models.schema import Size
 from scheduler.ledger.session import Ledger
@@ -76,8 +76,10 @@ def test_a_card_shows_the_same_part_before_and_after(
 
     html = photos.report(ledger, storage)
 
-    before, after, overview = (decoded(b64decode(each)) for each in PICTURE.findall(html))
-    assert (before.size, after.size) == ((CROP // 2, CROP // 2), (CROP, CROP))
+    found = [decoded(b64decode(each)) for each in PICTURE.findall(html)]
+    before, resampled, after, overview = found
+    assert before.size == (CROP // 2, CROP // 2)
+    assert resampled.size == after.size == (CROP, CROP)
     assert overview.size == (144, 108)
     shrunk = np.asarray(after.resize(before.size, Image.Resampling.BOX), dtype=float)
     assert np.abs(shrunk - np.asarray(before, dtype=float)).mean() < 4
@@ -183,7 +185,7 @@ def test_a_picture_that_cannot_be_shown_leaves_its_reason(
     html = photos.report(ledger, storage)
 
     assert words in html
-    assert len(PICTURE.findall(html)) == 3, "the other picture is there"
+    assert len(PICTURE.findall(html)) == 4, "the other picture is there"
 
 
 def test_a_file_with_too_many_bytes_is_left_out(
@@ -236,7 +238,7 @@ def test_the_sheet_says_how_many_of_how_many_it_shows(
 
     assert "the first 2 of 3; results.jsonl has them all" in html
     assert "the first 1 of 2; results.jsonl has them all" in html
-    assert len(PICTURE.findall(html)) == 6
+    assert len(PICTURE.findall(html)) == 8
 
 
 def opened(data: bytes) -> Image.Image:
@@ -316,6 +318,34 @@ def test_the_part_that_is_shown_is_where_the_detail_is() -> None:
     left, top, width, height = seen.frame
     assert (left, top) > (0.7, 0.7)
     assert (left + width, top + height) <= (1.0, 1.0)
+
+
+@pytest.mark.parametrize("factor", [1 / 3, 1, 1.7, 2, 4])
+def test_beside_the_result_stands_what_pillow_makes_of_the_source(factor: float) -> None:
+    photo = make_photo()
+    size = Size(round(photo.width * factor), round(photo.height * factor))
+    result = save(photo.resize(size, Image.Resampling.LANCZOS), "PNG")
+
+    with opened(save(photo, "PNG")) as before, opened(result) as after:
+        seen = compare(before, after)
+
+    assert decoded(seen.resampled).size == seen.shown
+    one, two = (np.asarray(decoded(x), dtype=float) for x in (seen.resampled, seen.after))
+    assert np.abs(one - two).mean() < 0.5
+
+
+def test_of_detailed_parts_the_one_is_shown_where_the_result_differs_most() -> None:
+    photo = make_photo(800, 600)
+    result = Image.open(BytesIO(enlarged(photo)))
+    spot = (1200, 400, 1400, 600)
+    result.paste(ImageOps.invert(result.crop(spot)), spot)
+
+    with opened(save(photo, "PNG")) as before, opened(save(result, "PNG")) as after:
+        seen = compare(before, after)
+
+    left, top, width, height = seen.frame
+    assert left <= 1200 / 1600 <= left + width
+    assert top <= 500 / 1200 <= top + height
 
 
 @pytest.mark.parametrize("sizes", [((1, 1), (2, 2)), ((1, 900), (2, 1800)), ((900, 600), (90, 60))])
