@@ -1,7 +1,12 @@
-"""How large a picture may be: limits are checked on sizes, before any pixel is computed."""
+"""How large a picture may be, checked before any pixel is computed; and how it is padded to fit."""
+
+from typing import TYPE_CHECKING
 
 from models.errors import ImageTooLarge
 from models.schema import OutputFormat, Size
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 LONGEST_SIDE = {
     OutputFormat.PNG: 2**31 - 1,  # PNG specification, section 11.2.1
@@ -64,3 +69,19 @@ def check_encodable(size: Size, output_format: OutputFormat) -> None:
             f"the result of {size.width}x{size.height} does not fit into {output_format.value}, "
             f"whose sides have at most {longest:,} pixels; set output_format to png"
         )
+
+
+def pad_to_multiple(picture: "Tensor", multiple: int) -> "Tensor":
+    """Let the right and the bottom border go on until both sides are multiples.
+
+    Repeated, not black and not mirrored: networks draw a frame around black, and a mirror needs
+    more pixels than a small picture has.
+
+    Args:
+        picture: `(b, c, h, w)`; `[..., :h, :w]` of the result is as it came.
+        multiple: Of pixels, along both sides.
+    """
+    from torch.nn.functional import pad
+
+    height, width = picture.shape[2:]
+    return pad(picture, (0, -width % multiple, 0, -height % multiple), mode="replicate")

@@ -6,6 +6,7 @@ import torch
 
 from models.seedvr2.config import DitConfig, Flavour, VaeConfig
 from models.seedvr2.dit import Dit
+from models.seedvr2.restorer import Restorer
 from models.seedvr2.vae import Vae
 
 TINY_VAE = VaeConfig(channels=(4, 4, 8, 8), groups=2)
@@ -42,3 +43,10 @@ def make_dit(config: DitConfig) -> Dit:
 def relative_error(actual: torch.Tensor, expected: torch.Tensor) -> float:
     """Return the root mean square error, relative to the reference's root mean square."""
     return ((actual.float() - expected).norm() / expected.norm()).item()
+
+
+def make_restorer(config: DitConfig, dtype: torch.dtype = torch.float32) -> Restorer:
+    """Return small random networks with a prompt of five tokens."""
+    torch.manual_seed(2)
+    prompt = torch.randn(5, config.text_width).to(dtype)
+    return Restorer(vae=make_vae().to(dtype), dit=make_dit(config).to(dtype), prompt=prompt)

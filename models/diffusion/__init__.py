@@ -1,0 +1,1 @@
+"""What the models share that make pictures out of noise."""
