@@ -1,0 +1,1 @@
+"""How published files become modules: what is needed, opening, key maps, strict assignment."""
