@@ -52,6 +52,14 @@ ENDPOINTS = {
             schema="models.lanczos.schema:LanczosRequest",
             pipeline="models.lanczos.pipeline:LanczosUpscaler",
         ),
+        Endpoint(
+            id="fal-ai/seedvr/upscale/image",
+            summary="SeedVR2: restores and enlarges in one step of diffusion.",
+            schema="models.seedvr2.schema:SeedVr2Request",
+            pipeline="models.seedvr2.pipeline:SeedVr2Upscaler",
+            weights=True,
+            tiled=True,
+        ),
     )
 }
 DEFAULT_ENDPOINT = "enlarger/lanczos"

@@ -9,8 +9,8 @@ from models.seedvr2.folding import published_shapes
 from models.seedvr2.layout import lay_out
 from models.seedvr2.rotary import Rotary, Turns
 from models.seedvr2.windows import Grid
+from tests.checkpoints import published_shapes as published
 from tests.models.seedvr2.naive import attend_by_window
-from tests.models.seedvr2.published import published
 from tests.models.seedvr2.tiny import TINY_3B, TINY_7B, make_dit, relative_error
 
 CPU = torch.device("cpu")

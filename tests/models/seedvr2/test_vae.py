@@ -5,7 +5,7 @@ from models.errors import WeightsError
 from models.seedvr2.config import VAE, read_vae_config
 from models.seedvr2.folding import fold, published_shapes
 from models.seedvr2.vae import Vae, sample
-from tests.models.seedvr2.published import published
+from tests.checkpoints import published_shapes as published
 from tests.models.seedvr2.tiny import TINY_VAE, make_vae, relative_error
 
 

@@ -1,0 +1,78 @@
+"""From published files to networks: which tensor goes where, and what each file has to hold."""
+
+from pathlib import Path
+
+import torch
+
+from models.checkpoint.keymaps import ATTENTION
+from models.checkpoint.open import open_checkpoint
+from models.checkpoint.strict import Place, assign, onto
+from models.errors import WeightsError
+from models.seedvr2.config import Flavour, read_dit_config, read_vae_config
+from models.seedvr2.dit import Dit
+from models.seedvr2.files import DIT_FILES, VAE_FILES, find
+from models.seedvr2.folding import fold, published_shapes
+from models.seedvr2.prompt import read_prompt
+from models.seedvr2.restorer import Restorer
+from models.seedvr2.schema import Variant
+from models.seedvr2.vae import Vae
+
+ROTARY = (r"blocks\.\d+\.attn\.rope\.rope\.freqs",)
+"""Frequencies, computed anew: files of reduced precision have rounded them to uselessness."""
+
+
+def load_restorer(
+    folder: Path, variant: Variant, *, device: torch.device, dtype: torch.dtype
+) -> Restorer:
+    """Load both networks and the prompt.
+
+    Raises:
+        WeightsError: A file is missing or damaged, or its tensors are not those of the network.
+    """
+    place = onto(device, dtype)
+    return Restorer(
+        dit=load_dit(find(folder, DIT_FILES[variant]), variant, place),
+        vae=load_vae(find(folder, VAE_FILES), place),
+        prompt=read_prompt().to(device, dtype),
+    )
+
+
+def load_vae(path: Path, place: Place) -> Vae:
+    """Load the autoencoder; kernels are folded in float32 as they come.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another network.
+    """
+    with open_checkpoint(path) as checkpoint:
+        config = read_vae_config(checkpoint.shapes)
+        with torch.device("meta"):
+            vae = Vae(config)
+        assign(
+            vae,
+            checkpoint,
+            place=place,
+            published=published_shapes(vae),
+            convert=fold,
+            keymap=ATTENTION,
+        )
+    return vae
+
+
+def load_dit(path: Path, variant: Variant, place: Place) -> Dit:
+    """Load the transformer.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another network: its tensors tell the 3B
+            from the 7B, whatever its name. Nothing but its name tells the 7B from the sharp one.
+    """
+    with open_checkpoint(path) as checkpoint:
+        config = read_dit_config(checkpoint.shapes)
+        if (config.flavour is Flavour.B3) != (variant is Variant.B3):
+            raise WeightsError(
+                f"{path} is called {variant.value}, and its tensors are those of the "
+                f"{config.flavour.value}; pull it again, or give it its own name"
+            )
+        with torch.device("meta"):
+            dit = Dit(config)
+        assign(dit, checkpoint, place=place, ignorable=ROTARY)
+    return dit
