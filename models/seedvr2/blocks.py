@@ -70,23 +70,30 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tokens, embedding: Embedding, layout: Layout) -> Tokens:
         """Return both streams; of the last block the text is as it came, as nobody reads it."""
-        seen = self.attn(self.attention_input(tokens, embedding), layout, answer_text=not self.last)
-        pixels = self.ada.pixels(embedding)
+        pixels, text = self.modulations(embedding)
+        seen = self.attn(attention_input(tokens, pixels, text), layout, answer_text=not self.last)
         out = tokens.pixels + pixels.attn.leave(seen.pixels)
         out = _in_parts(partial(_add_mlp, mlp=self.mlp.pixels, embedding=pixels), out)
-        if self.last:
+        if self.last or text is None:
             return Tokens(out, tokens.text)
-        text = self.ada.text(embedding)
         out_text = tokens.text + text.attn.leave(seen.text)
         return Tokens(out, _add_mlp(out_text, mlp=self.mlp.text, embedding=text))
 
-    def attention_input(self, tokens: Tokens, embedding: Embedding) -> Tokens:
-        """Return both streams as attention gets them: normalised and modulated."""
-        pixels = self.ada.pixels(embedding).attn.enter(_normalise(tokens.pixels))
-        text = _normalise(tokens.text)
-        if not self.pixels_only:
-            text = self.ada.text(embedding).attn.enter(text)
-        return Tokens(pixels, text)
+    def modulations(self, embedding: Embedding) -> tuple[Embedding, Embedding | None]:
+        """Return what the timestep says to pixels and to text; None where text is left as it is."""
+        pixels = self.ada.pixels(embedding)
+        if self.pixels_only:
+            return pixels, None
+        return pixels, pixels if self.ada.shared else self.ada.text(embedding)
+
+
+def attention_input(tokens: Tokens, pixels: Embedding, text: Embedding | None) -> Tokens:
+    """Return both streams as attention gets them: normalised, and modulated where they are."""
+    normal = _normalise(tokens.text)
+    return Tokens(
+        pixels.attn.enter(_normalise(tokens.pixels)),
+        normal if text is None else text.attn.enter(normal),
+    )
 
 
 def _add_mlp(tokens: Tensor, *, mlp: nn.Module, embedding: Embedding) -> Tensor:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from tests.goldens.__main__ import main
 from tests.goldens.checks import run
 from tests.goldens.comparison import EXACT, Tolerance, compare
 
@@ -35,6 +36,42 @@ def test_a_case_of_an_unknown_kind_or_model_is_refused(tmp_path):
         run("seedvr2", _empty_case(tmp_path / "unheard_of.safetensors"))
     with pytest.raises(LookupError, match=r"no model 'unheard_of'; there are .*seedvr2"):
         run("unheard_of", _empty_case(tmp_path / "vae_.safetensors"))
+
+
+def test_the_runner_prints_errors_and_tolerances(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["goldens", "seedvr2", str(DATA / "seedvr2/sampler.safetensors")]
+    )
+
+    assert main() == 0
+
+    printed = capsys.readouterr().out
+    assert "ok     cond/scale0.1: largest error" in printed
+    assert "tolerance 0.0001 + 0.0001 * |value|" in printed
+    assert "optional: skipped cfg/scale2.5: the published models are distilled" in printed
+
+
+def test_the_runner_fails_when_a_value_is_off(monkeypatch, capsys, tmp_path):
+    tensors = load_file(DATA / "seedvr2" / "modulation.safetensors")
+    tensors["outputs/attn_in"][0, 0] += 1e-2
+    save_file(tensors, tmp_path / "modulation.safetensors", {"config": '{"dim": 12}'})
+    monkeypatch.setattr(
+        "sys.argv", ["goldens", "seedvr2", str(tmp_path / "modulation.safetensors")]
+    )
+
+    assert main() == 1
+
+    assert "FAILED attn_in: largest error 0.01" in capsys.readouterr().out
+
+
+def test_an_output_that_no_check_looked_at_fails(tmp_path):
+    tensors = load_file(DATA / "seedvr2" / "time_embedding.safetensors")
+    tensors["outputs/unheard_of"] = torch.zeros(1)
+    save_file(tensors, tmp_path / "time_embedding.safetensors")
+
+    comparisons = run("seedvr2", tmp_path / "time_embedding.safetensors")
+
+    assert [each.name for each in comparisons if not each.passed] == ["unheard_of"]
 
 
 def test_an_element_over_its_tolerance_fails():

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from models.seedvr2.blocks import Block, Tokens
+from models.seedvr2.blocks import Block, Tokens, attention_input
 from models.seedvr2.config import DitConfig, Flavour, read_dit_config
 from models.seedvr2.dit import Dit, ignored_shapes
 from models.seedvr2.layout import Layout, lay_out
@@ -51,7 +51,8 @@ def check_block(case: Case) -> Iterator[Comparison]:
     tokens = Tokens(case.inputs["vid"], case.inputs["txt"])
     embedding = Embedding.parse(case.inputs["emb"][0])
     layout = _layout(case)
-    seen = block.attn(block.attention_input(tokens, embedding), layout, answer_text=True)
+    entering = attention_input(tokens, *block.modulations(embedding))
+    seen = block.attn(entering, layout, answer_text=True)
     yield compare("attn_vid", seen.pixels, case.intermediate["attn_vid"], FLOAT32)
     yield compare("attn_txt", seen.text, case.intermediate["attn_txt"], FLOAT32)
     out = block(tokens, embedding, layout)

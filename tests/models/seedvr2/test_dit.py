@@ -87,20 +87,6 @@ def test_turning_is_done_in_float32_whatever_the_dtype():
     torch.testing.assert_close(turned, turns.apply(heads.float()).bfloat16(), atol=0, rtol=0)
 
 
-@both_published
-@torch.inference_mode()
-def test_a_picture_of_8_megapixels_passes_at_real_sizes(file, config):
-    with torch.device("meta"):
-        dit = Dit(config).to(torch.bfloat16)
-        cells = torch.empty(270, 480, 33, dtype=torch.bfloat16)
-        text = torch.empty(58, 5120, dtype=torch.bfloat16)
-
-        velocity = dit(cells, text, torch.empty(1))
-
-    assert velocity.shape == (270, 480, 16)
-    assert velocity.dtype == torch.bfloat16
-
-
 @both
 def test_it_can_be_stopped_between_two_blocks(config):
     seen = []

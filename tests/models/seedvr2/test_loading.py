@@ -1,3 +1,5 @@
+import socket
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,15 @@ from tests.pictures import make_picture
 
 CPU = torch.device("cpu")
 PLACE = onto(CPU, torch.float32)
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch):
+    def refuse(*_: object) -> None:
+        message = "loading needs no network"
+        raise AssertionError(message)
+
+    monkeypatch.setattr(socket, "socket", refuse)
 
 
 @pytest.mark.parametrize("variant", list(Variant))

@@ -1,18 +1,27 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from models.canvas import pad_to_multiple
-from models.diffusion.noise import SeededNoise
+from models.diffusion.noise import RecordedNoise, SeededNoise
 from models.errors import Cancelled
+from models.seedvr2.config import DIT_3B, DIT_7B, VAE
+from models.seedvr2.dit import Dit
+from models.seedvr2.prompt import read_prompt
 from models.seedvr2.restorer import Restorer
+from models.seedvr2.vae import Vae
+from tests.goldens.case import Case
+from tests.goldens.seedvr2.pipeline import build_restorer
 from tests.models.seedvr2.tiny import (
     TINY_3B,
     TINY_7B,
-    make_dit,
     make_restorer,
     make_vae,
     relative_error,
 )
+
+PIPELINE = Path(__file__).parents[2] / "data" / "seedvr2" / "pipeline_7b.safetensors"
 
 both = pytest.mark.parametrize("config", [TINY_3B, TINY_7B], ids=["3b", "7b"])
 
@@ -101,19 +110,40 @@ def test_it_can_be_stopped_between_tiles():
         restorer.decode(torch.zeros(4, 4, 16), tile=16, tick=stop)
 
 
+@pytest.mark.parametrize("config", [DIT_3B, DIT_7B], ids=["3b", "7b"])
 @torch.inference_mode()
-def test_networks_of_another_device_or_dtype_are_not_mixed():
-    """A stage that forgot to convert would raise on the meta device, or in bfloat16."""
-    restorer = Restorer(
-        vae=make_vae().to("meta", torch.bfloat16),
-        dit=make_dit(TINY_3B).to("meta", torch.bfloat16),
-        prompt=torch.empty(5, 20, device="meta", dtype=torch.bfloat16),
+def test_a_picture_of_8_megapixels_passes_at_real_sizes(config):
+    """On the meta device, where a stage that mixes devices, dtypes or shapes would raise."""
+    with torch.device("meta"):
+        vae, dit = Vae(VAE).to(torch.bfloat16), Dit(config).to(torch.bfloat16)
+    restorer = Restorer(vae=vae, dit=dit, prompt=read_prompt().to("meta"))
+
+    # In one tile: on the way between several, statistics are numbers, which are not on this device.
+    restored = restore(restorer, torch.empty(1, 3, 2160, 3840, device="meta"), tile=4096)
+
+    assert (restored.shape, restored.dtype) == ((1, 3, 2160, 3840), torch.float32)
+
+
+@torch.inference_mode()
+def test_half_precision_stays_close_to_upstreams_float32():
+    case = Case.read(PIPELINE)
+    full = build_restorer(case)
+    half = Restorer(
+        vae=full.vae.to(torch.bfloat16),
+        dit=full.dit.to(torch.bfloat16),
+        prompt=full.prompt.to(torch.bfloat16),
     )
+    noise = RecordedNoise(case.inputs[f"{name}noise"] for name in ("posterior_", "", "aug_"))
 
-    restored = restore(restorer, torch.empty(1, 3, 64, 48, device="meta"))
+    condition = half.encode(case.intermediate["transformed"][:, 0][None], noise, tile=1024)
+    timestep = case.intermediate["cond_t"].item()
+    latent = half.denoise(condition, noise, timestep=timestep)
+    decoded = half.decode(latent, tile=1024)
 
-    assert restored.shape == (1, 3, 64, 48)
-    assert restored.dtype == torch.float32
+    # bfloat16 has 8 bits. Seen: 1.6, 0.9 and 1.7 per cent.
+    assert relative_error(condition[None], case.intermediate["cond_latent"]) < 0.03
+    assert relative_error(latent[None], case.intermediate["x0_latent"]) < 0.05
+    assert relative_error(decoded, case.intermediate["decoded"]) < 0.05
 
 
 def test_padding_repeats_the_right_and_the_bottom_border():
