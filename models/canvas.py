@@ -45,16 +45,38 @@ def check_output(size: Size, output_size: Size, *, max_pixels: int) -> None:
         )
 
 
+def check_working(size: Size, working_size: Size, *, max_pixels: int) -> None:
+    """Refuse a picture that would be worked on at more than `max_pixels`.
+
+    Raises:
+        ImageTooLarge: It would; the message has both sizes and numbers.
+    """
+    pixels = working_size.width * working_size.height
+    if pixels > max_pixels:
+        raise ImageTooLarge(
+            f"{size.width}x{size.height} would be worked on at {working_size.width}x"
+            f"{working_size.height}, {pixels:,} pixels, the limit is {max_pixels:,}; choose a "
+            "smaller factor or a less narrow picture, or have the operator raise "
+            "ENLARGER_MAX_OUTPUT_PIXELS"
+        )
+
+
 def check_limits(
-    size: Size, output_size: Size, *, max_input_pixels: int, max_output_pixels: int
+    size: Size,
+    output_size: Size,
+    working_size: Size,
+    *,
+    max_input_pixels: int,
+    max_output_pixels: int,
 ) -> None:
-    """Refuse a job whose input or whose result has too many pixels.
+    """Refuse a job of which the input, the result, or what lies between has too many pixels.
 
     Raises:
         ImageTooLarge: One of them is over its limit.
     """
     check_input(size, max_pixels=max_input_pixels)
     check_output(size, output_size, max_pixels=max_output_pixels)
+    check_working(size, working_size, max_pixels=max_output_pixels)
 
 
 def check_encodable(size: Size, output_format: OutputFormat) -> None:

@@ -47,6 +47,13 @@ class UpscaleRequest(BaseModel):
         """Return the size in pixels that the result will have for an input of `size`."""
         raise NotImplementedError
 
+    def working_size(self, size: Size) -> Size:
+        """Return the size that an input of `size` is worked on at, which limits hold for too.
+
+        A model that pads a result, or enlarges it further on the way, says so here.
+        """
+        return self.output_size(size)
+
     def encoding(self) -> OutputFormat:
         """Return the format that the result is stored in."""
         raise NotImplementedError

@@ -200,6 +200,7 @@ class Workshop:
         canvas.check_limits(
             header.size,
             size,
+            request.working_size(header.size),
             max_input_pixels=self._settings.max_input_pixels,
             max_output_pixels=self._settings.max_output_pixels,
         )

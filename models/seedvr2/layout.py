@@ -41,7 +41,7 @@ class Layout:
     text_turns: Turns | None
 
 
-@lru_cache(maxsize=16)  # at most 1 MB each at 33 megapixels
+@lru_cache(maxsize=16)  # some 3 MB each at 33 megapixels
 def lay_out(grid: Grid, rotary: Rotary, *, shifted: bool, device: torch.device) -> Layout:
     """Return the layout of every even (regular) or odd (shifted) layer for a picture's grid."""
     tables = window_tokens(grid, shifted=shifted)

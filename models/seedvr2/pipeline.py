@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -18,9 +19,9 @@ from models.diffusion.noise import SeededNoise
 from models.image import Picture, from_tensor, to_8bit
 from models.schema import Size
 from models.seedvr2.loading import load_restorer
-from models.seedvr2.restorer import MULTIPLE, Restorer
+from models.seedvr2.restorer import Restorer
 from models.seedvr2.sampler import condition_timestep
-from models.seedvr2.schema import ColorFix, SeedVr2Request, Variant
+from models.seedvr2.schema import MULTIPLE, ColorFix, SeedVr2Request, Variant
 from models.upscaler import Context, Result
 
 ENCODED, DENOISED = 0.3, 0.5
@@ -77,7 +78,8 @@ class SeedVr2Upscaler:
 
     def _prepare(self, picture: Picture, size: Size) -> Tensor:
         """Resample to the size of the result and pad to whole tokens."""
-        pixels = torch.from_numpy(to_8bit(picture).pixels).to(self.restorer.device)
+        # A copy: decoded pixels may be a view that is read-only or turned.
+        pixels = torch.from_numpy(np.array(to_8bit(picture).pixels)).to(self.restorer.device)
         floats = pixels.permute(2, 0, 1)[None].float() / 255
         enlarged = interpolate(
             floats, size=(size.height, size.width), mode="bicubic", antialias=True

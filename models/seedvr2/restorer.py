@@ -17,9 +17,6 @@ from models.tiling.vae import Floor, run
 SCALING = 0.9152
 """Brings the autoencoder's latent to the deviation that the transformer was trained with."""
 
-MULTIPLE = 16
-"""Pixels along each side of a token: 2 cells of 8."""
-
 
 def ignore(*_: object) -> None:
     """Take note of nothing."""

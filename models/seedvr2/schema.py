@@ -7,6 +7,9 @@ from pydantic import Field
 from models.errors import ArgumentInvalid
 from models.schema import OutputFormat, Size, UpscaleRequest
 
+MULTIPLE = 16
+"""Pixels along each side of a token; sides are padded to whole ones."""
+
 
 class UpscaleMode(StrEnum):
     """How the size of the result is chosen."""
@@ -129,6 +132,10 @@ class SeedVr2Request(UpscaleRequest):
             raise ArgumentInvalid(message, field="target_resolution")
         # In integers: the shorter side comes out as the target exactly, whatever its length.
         return Size(*((2 * side * target + shorter) // (2 * shorter) for side in size))
+
+    def working_size(self, size: Size) -> Size:
+        """Return the size of the result, padded to whole tokens."""
+        return Size(*(-(-side // MULTIPLE) * MULTIPLE for side in self.output_size(size)))
 
     def encoding(self) -> OutputFormat:
         """Return the requested format."""

@@ -60,6 +60,16 @@ def test_16_bits_are_worked_on_as_8():
     assert np.array_equal(enlarge(deep), enlarge(shallow))
 
 
+def test_decoded_pixels_may_be_read_only_and_turned():
+    picture = make_picture(24, 16)
+    turned = picture.pixels[::-1, ::-1].copy()
+    turned.flags.writeable = False
+
+    view = replace(picture, pixels=turned[::-1, ::-1])
+
+    assert np.array_equal(enlarge(view), enlarge(picture))
+
+
 def test_grey_pictures_pass_in_three_channels():
     assert enlarge(make_grey(24, 16)).shape == (32, 48, 3)
 

@@ -102,3 +102,8 @@ def test_a_picture_beyond_its_target_is_refused(width, height):
         target("1080p", width, height)
 
     assert refused.value.field == "target_resolution"
+
+
+@pytest.mark.parametrize(("size", "worked_on"), [((8, 8), (16, 16)), ((1, 4000), (16, 8000))])
+def test_a_picture_is_worked_on_in_whole_tokens(size, worked_on):
+    assert make_request().working_size(Size(*size)) == worked_on

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -22,6 +24,23 @@ def test_the_sizes_are_read_from_the_tensors():
 
     assert read_vae_config(published("ema_vae")) == VAE
     assert read_vae_config(tiny, groups=2) == TINY_VAE
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"channels": (4, 8, 12, 12), "encoder_resnets": 1, "decoder_resnets": 2},
+        {"channels": (2, 4, 6), "time_levels": 1},
+        {"latent_channels": 4, "time_levels": 3},
+    ],
+    ids=["resnets", "levels", "latent"],
+)
+def test_other_sizes_are_read_too(fields):
+    config = replace(TINY_VAE, **fields)
+    with torch.device("meta"):
+        shapes = published_shapes(Vae(config))
+
+    assert read_vae_config(shapes, groups=2) == config
 
 
 def test_other_tensors_are_refused_by_name():
