@@ -1,10 +1,13 @@
 """The endpoints by id. Torch-free: names modules, imports a schema only when it is asked for."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from models.checkpoint.manifest import Manifest
 from models.errors import UnknownEndpoint
+from models.options import NoOptions
 from models.schema import UpscaleRequest
 
 
@@ -17,7 +20,8 @@ class Endpoint:
         summary: One line for people.
         schema: `module:class` of the request, torch-free.
         pipeline: `module:class` of the upscaler; only workers import it.
-        weights: Whether files must be pulled before it is ready.
+        weights: `module:NAME` of the manifest of the files that it needs; empty where none are.
+        options: `module:class` of what an operator may choose about it.
         tiled: Whether its upscaler works in tiles, made smaller by `Context.tile_divisor`.
         batch_pixels: Pictures of several jobs go through its `upscale_together` as one call while
             they have no more input pixels in all; 0 where it has no such form.
@@ -27,7 +31,8 @@ class Endpoint:
     summary: str
     schema: str
     pipeline: str
-    weights: bool = False
+    weights: str = ""
+    options: str = "models.options:NoOptions"
     tiled: bool = False
     batch_pixels: int = 0
 
@@ -35,6 +40,44 @@ class Endpoint:
         """Import and return the request's class."""
         request: type[UpscaleRequest] = load(self.schema)
         return request
+
+    def manifest(self) -> Manifest | None:
+        """Import and return the manifest of its weights; None where it needs none."""
+        found: Manifest | None = load(self.weights) if self.weights else None
+        return found
+
+    def options_class(self) -> type[NoOptions]:
+        """Import and return the class of the operator's choices."""
+        options: type[NoOptions] = load(self.options)
+        return options
+
+    def pipelines(self) -> tuple[str, ...]:
+        """Name what can be resident for it: one pipeline for each variant of its weights."""
+        manifest = self.manifest()
+        if manifest is None:
+            return (self.id,)
+        return tuple(_pipeline(self.id, variant.name) for variant in manifest.variants)
+
+    def pipeline_for(self, arguments: Mapping[str, Any]) -> str:
+        """Name the pipeline that a request with these checked arguments needs."""
+        manifest = self.manifest()
+        if manifest is None:
+            return self.id
+        return _pipeline(self.id, manifest.variant(arguments.get("variant")).name)
+
+
+MARK = "#"
+"""Between an endpoint's id and a variant of its weights, in the name of a pipeline."""
+
+
+def _pipeline(endpoint: str, variant: str) -> str:
+    return f"{endpoint}{MARK}{variant}"
+
+
+def part(pipeline: str) -> tuple[str, str | None]:
+    """Return the endpoint's id and the variant that a pipeline's name is made of."""
+    endpoint, mark, variant = pipeline.partition(MARK)
+    return endpoint, variant if mark else None
 
 
 def load(path: str) -> Any:  # noqa: ANN401 - whatever the path names
@@ -57,7 +100,7 @@ ENDPOINTS = {
             summary="SeedVR2: restores and enlarges in one step of diffusion.",
             schema="models.seedvr2.schema:SeedVr2Request",
             pipeline="models.seedvr2.pipeline:SeedVr2Upscaler",
-            weights=True,
+            weights="models.seedvr2.weights:MANIFEST",
             tiled=True,
         ),
     )

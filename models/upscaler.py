@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+from models.checkpoint.manifest import LocalWeights
 from models.image import Picture, Pixels
 
 if TYPE_CHECKING:
@@ -59,11 +60,19 @@ class Upscaler(Protocol):
     """A loaded model; unchanged by any job, owns no thread and no network."""
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+    def load(
+        cls,
+        weights: LocalWeights | None,
+        *,
+        options: Any,  # noqa: ANN401 - each model has its own options class
+        device: str,
+        dtype: str,
+    ) -> Self:
         """Read the weights strictly and move them to the device.
 
         Args:
-            weights: The folder that holds the endpoint's files; None where it needs none.
+            weights: The files of one variant; None where the endpoint needs none.
+            options: What the operator chose, in the endpoint's own class.
             device: A torch device name, such as "cpu" or "cuda:0".
             dtype: A torch dtype name, such as "float32" or "bfloat16".
 

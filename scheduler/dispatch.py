@@ -164,14 +164,14 @@ def claimants_by_pipeline(session: Session) -> dict[str, list[Claimant]]:
     for batch in batches.active(session):
         if batch.state in (BatchState.PAUSED, BatchState.CANCELLED):
             continue
-        found.setdefault(batch.endpoint, []).append(
-            Claimant(
-                batch_id=batch.id,
-                owner=batch.owner,
-                priority=batch.priority,
-                cost_s=expected_cost(batch),
-            )
+        claimant = Claimant(
+            batch_id=batch.id,
+            owner=batch.owner,
+            priority=batch.priority,
+            cost_s=expected_cost(batch),
         )
+        for pipeline in batch.pipelines:
+            found.setdefault(pipeline, []).append(claimant)
     return found
 
 

@@ -218,7 +218,7 @@ def check_redis(settings: Settings) -> Finding:
 
 
 def check_workers(settings: Settings) -> Finding:
-    """Look who is there to do the work, and whether every endpoint has somebody."""
+    """Look who is there to do the work, and what nobody can do."""
     ledger = Ledger(settings, connections=1)
     try:
         with ledger.begin() as session:
@@ -228,18 +228,20 @@ def check_workers(settings: Settings) -> Finding:
     if not fleet_:
         remedy = "Start `enlarger worker` on a host with a device; until then, jobs wait."
         return Finding(name="workers", ok=False, detail="none is running", remedy=remedy)
-    ready = {endpoint for worker in fleet_ for endpoint in worker.ready}
+    ready = {pipeline for worker in fleet_ for pipeline in worker.ready}
     lacking = {
-        endpoint: f"{endpoint}: {reason} ({worker.name})"
+        pipeline: f"{pipeline}: {reason} ({worker.name})"
         for worker in fleet_
-        for endpoint, reason in worker.not_ready.items()
-        if endpoint not in ready
+        for pipeline, reason in worker.not_ready.items()
+        if pipeline not in ready
     }
-    if lacking:
-        remedy = "Put right what the workers say; until then, jobs of these endpoints wait."
-        return Finding(name="workers", ok=False, detail="; ".join(lacking.values()), remedy=remedy)
     names = ", ".join(f"{worker.name} on {worker.device}" for worker in fleet_)
-    return Finding(name="workers", ok=True, detail=f"{names}; ready: {', '.join(sorted(ready))}")
+    return Finding(
+        name="workers",
+        ok=bool(ready),
+        detail="; ".join([names, f"ready: {', '.join(sorted(ready))}", *lacking.values()]),
+        remedy="" if ready else "Put right what the workers say; until then nothing is accepted.",
+    )
 
 
 def check_storage(storage: Storage, destination: str) -> Finding:
@@ -309,12 +311,10 @@ def check_devices(answer: dict[str, Any] | str) -> Finding:
 def check_weights(answer: dict[str, Any] | str) -> Finding:
     """Say which endpoints a worker could serve, and what the others lack."""
     assert not isinstance(answer, str), "the devices are looked at first"
-    missing = [f"{endpoint}: {reason}" for endpoint, reason in answer["not_ready"].items()]
-    if missing:
-        return Finding(
-            name="weights",
-            ok=False,
-            detail="; ".join(missing),
-            remedy="Put the weights there, or serve only the rest: `enlarger worker --endpoints`.",
-        )
-    return Finding(name="weights", ok=True, detail=f"ready: {', '.join(answer['ready'])}")
+    lacking = [f"{pipeline}: {reason}" for pipeline, reason in answer["not_ready"].items()]
+    return Finding(
+        name="weights",
+        ok=bool(answer["ready"]),
+        detail="; ".join([f"ready: {', '.join(answer['ready']) or 'none'}", *lacking]),
+        remedy="" if answer["ready"] else "Pull the weights of an endpoint: `enlarger weights`.",
+    )

@@ -129,7 +129,8 @@ class Intake:
 
     def __init__(self, batch: Batch, source: Source) -> None:
         self._batch = batch
-        self._request = catalog.find(batch.endpoint).request_class()
+        self._endpoint = catalog.find(batch.endpoint)
+        self._request = self._endpoint.request_class()
         self._seeded = "seed" in self._request.model_fields
         self._naming = Naming(
             destination=batch.destination,
@@ -164,7 +165,7 @@ class Intake:
         return NewJob(
             id=uuid7(),
             line=row.line,
-            pipeline=self._batch.endpoint,
+            pipeline=self._endpoint.pipeline_for(checked),
             endpoint=self._batch.endpoint,
             source=row.source,
             source_version=row.version,

@@ -2,7 +2,7 @@
 
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -127,8 +127,17 @@ class Settings(BaseSettings):
         gt=0,
         description="Budget for resident pipelines; empty for what the device has.",
     )
-    weights_folder: Path | None = Field(
-        default=None, description="Where weights lie, one folder an endpoint."
+    weights: str | None = Field(
+        default=None,
+        description="Where weights lie: a folder, or an s3:// prefix that workers copy from.",
+    )
+    weights_cache: Path = Field(
+        default=Path("~/.cache/enlarger/weights"),
+        description="Where a worker keeps its copy of weights from s3://.",
+    )
+    options: dict[str, dict[str, Any]] = Field(
+        default={},
+        description="What operators choose about endpoints, as JSON: an object for each endpoint.",
     )
     jpeg_quality: int = Field(
         default=95, ge=1, le=100, description="Quality of JPEG and WebP results."

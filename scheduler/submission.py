@@ -96,7 +96,7 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         fingerprint=_fingerprint(order, address, version, checked, options),
     )
     with ledger.begin() as session:
-        _check_fleet(fleet.alive(session), order.endpoint)
+        _check_fleet(fleet.alive(session), catalog.find(order.endpoint).pipeline_for(checked))
         id_, new = batches.submit(session, submission, again=order.again)
         if not new:
             _check_same(batches.get(session, id_), submission, order)
@@ -125,19 +125,19 @@ def _check_destination(
     storage.check_writable(destination)
 
 
-def _check_fleet(workers: Sequence[Worker], endpoint: str) -> None:
+def _check_fleet(workers: Sequence[Worker], pipeline: str) -> None:
     """Refuse what nobody could do; where there are no workers yet, they may still come.
 
     Raises:
-        NobodyReady: Every living worker says why it can't serve the endpoint.
+        NobodyReady: Every living worker says why it can't serve the pipeline.
     """
-    if not workers or any(endpoint in worker.ready for worker in workers):
+    if not workers or any(pipeline in worker.ready for worker in workers):
         return
     reasons = "; ".join(
-        f"{worker.name}: {worker.not_ready.get(endpoint, 'was not told to serve it')}"
+        f"{worker.name}: {worker.not_ready.get(pipeline, 'was not told to serve it')}"
         for worker in workers
     )
-    reason = f"endpoint: no worker can serve {endpoint} ({reasons}); `enlarger workers` lists them"
+    reason = f"endpoint: no worker can serve {pipeline} ({reasons}); `enlarger workers` lists them"
     raise NobodyReady(reason, field="endpoint")
 
 

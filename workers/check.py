@@ -9,14 +9,18 @@ from dataclasses import asdict
 
 from models import catalog
 from scheduler import settings
+from workers import mirror
 from workers.devices import look
-from workers.residency import readiness
+from workers.stock import Stock, readiness
 
 
 def main() -> None:
     """Print the devices, and which endpoints could be served here."""
-    folder = settings.load().weights_folder
-    found = readiness(list(catalog.ENDPOINTS), catalog.ENDPOINTS, folder)
+    loaded = settings.load()
+    stock = Stock(
+        endpoints=catalog.ENDPOINTS, folder=mirror.local_copy(loaded), chosen=loaded.options
+    )
+    found = readiness(stock, list(catalog.ENDPOINTS))
     answer = {
         "devices": [asdict(device) for device in look()],
         "ready": list(found.ready),

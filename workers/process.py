@@ -18,13 +18,14 @@ from scheduler.ledger.session import Ledger, upgrade
 from scheduler.settings import Settings
 from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
-from workers import patience, tasks
+from workers import mirror, patience, tasks
 from workers.consumer import BUNDLES_AT_ONCE, Consumer
 from workers.devices import Device
 from workers.engine import Engine
 from workers.heartbeat import Heartbeat, Lease
 from workers.liveness import Liveness
-from workers.residency import Readiness, Residency, readiness
+from workers.residency import Residency
+from workers.stock import Readiness, Stock, readiness
 from workers.storeroom import Storeroom
 from workers.workshop import Workshop
 
@@ -48,9 +49,14 @@ def run(settings: Settings, device: Device, wanted: Sequence[str]) -> bool:
     settings = fitted(settings)
     stop = stop_event()
     app = broker.make_app(settings)
-    found = readiness(wanted or list(catalog.ENDPOINTS), catalog.ENDPOINTS, settings.weights_folder)
-    for endpoint, reason in found.not_ready.items():
-        log.warning("endpoint.not_ready", endpoint=endpoint, reason=reason)
+    stock = Stock(
+        endpoints=catalog.ENDPOINTS,
+        folder=mirror.local_folder(settings, open_storage(settings), wanted),
+        chosen=settings.options,
+    )
+    found = readiness(stock, wanted or list(catalog.ENDPOINTS))
+    for pipeline, reason in found.not_ready.items():
+        log.warning("pipeline.not_ready", pipeline=pipeline, reason=reason)
     if not found.ready:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in found.not_ready.items())
         message = f"endpoints: none of those wanted can be served here: {reasons}"
@@ -59,7 +65,7 @@ def run(settings: Settings, device: Device, wanted: Sequence[str]) -> bool:
         patience.until(stop)(upgrade, settings)
     except LedgerUnavailable:
         return True  # stopped before the ledger ever answered
-    worker = Worker(settings, device, found)
+    worker = Worker(settings, device, stock, found)
     return worker.run(app, stop)
 
 
@@ -79,7 +85,7 @@ def fitted(settings: Settings) -> Settings:
 class Worker:
     """The parts of one worker process, wired together."""
 
-    def __init__(self, settings: Settings, device: Device, found: Readiness) -> None:
+    def __init__(self, settings: Settings, device: Device, stock: Stock, found: Readiness) -> None:
         self._settings = settings
         self._device = device
         self._readiness = found
@@ -90,12 +96,7 @@ class Worker:
         # The heartbeat must not wait for a connection behind anything else.
         self._own_line = Ledger(settings, connections=1)
         lease = Lease(settings.lease_s)
-        self._residency = Residency(
-            catalog.ENDPOINTS,
-            device,
-            budget_bytes=self._budget,
-            weights_folder=settings.weights_folder,
-        )
+        self._residency = Residency(stock, device, budget_bytes=self._budget)
         storage = open_storage(settings)
         workshop = Workshop(
             settings,
@@ -118,7 +119,7 @@ class Worker:
             return True
         self._engine.start()
         tasks.register(app, self._engine.run)
-        queues = [broker.queue_name(endpoint) for endpoint in self._readiness.ready]
+        queues = [broker.queue_name(pipeline) for pipeline in self._readiness.ready]
         consumer = Consumer(app, queues)
         stalled = threading.Event()
 

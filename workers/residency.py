@@ -3,22 +3,21 @@
 Only the device thread comes here, so nothing is locked.
 """
 
-import importlib.util
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import structlog
 
-from models.catalog import Endpoint, load
-from models.errors import OutOfDeviceMemory, UnknownEndpoint
+from models import catalog
+from models.errors import OutOfDeviceMemory
 from models.upscaler import Upscaler
 from workers.devices import Device
+from workers.stock import Stock
 
 log = structlog.get_logger()
 
@@ -41,16 +40,14 @@ class Residency:
 
     def __init__(
         self,
-        endpoints: Mapping[str, Endpoint],
+        stock: Stock,
         device: Device,
         *,
         budget_bytes: int,
-        weights_folder: Path | None,
     ) -> None:
-        self._endpoints = endpoints
+        self._stock = stock
         self._device = device
         self._budget = budget_bytes
-        self._weights = weights_folder
         self._loaded: OrderedDict[str, Resident] = OrderedDict()
         self._in_use: list[str] = []
 
@@ -59,32 +56,38 @@ class Residency:
         return {name: each.size_bytes for name, each in list(self._loaded.items())}
 
     @contextmanager
-    def resident(self, endpoint: str) -> Iterator[Upscaler]:
-        """Have an endpoint's pipeline on the device for the length of a block.
+    def resident(self, pipeline: str) -> Iterator[Upscaler]:
+        """Have a pipeline on the device for the length of a block.
 
         Raises:
             UnknownEndpoint: No such endpoint is served here.
-            WeightsError: Its files do not fit the network.
+            WeightsError: Its files are not here, or do not fit the network.
         """
         depth = len(self._in_use)
         try:
-            yield self.borrow(endpoint)
+            yield self._use(pipeline)
         finally:
             del self._in_use[depth:]
 
     def borrow(self, endpoint: str) -> Upscaler:
-        """Return a pipeline that stays until the surrounding `resident` block ends."""
-        self._in_use.append(endpoint)
-        return self._get(endpoint)
+        """Return an endpoint's pipeline that stays until the surrounding `resident` block ends.
 
-    def enlarge(self, endpoint: str, work: Callable[[Upscaler, int], Made]) -> tuple[Made, int]:
+        Where it has variants, the first one.
+        """
+        return self._use(self._stock.endpoint(endpoint).pipelines()[0])
+
+    def _use(self, pipeline: str) -> Upscaler:
+        self._in_use.append(pipeline)
+        return self._get(pipeline)
+
+    def enlarge(self, pipeline: str, work: Callable[[Upscaler, int], Made]) -> tuple[Made, int]:
         """Do a job's work on the device, and make room where it runs out of memory.
 
         The first time that fails, all other pipelines leave the device; then the tiles are halved,
         again and again, if the endpoint has any.
 
         Args:
-            endpoint: Whose pipeline it needs.
+            pipeline: What it needs.
             work: Called with the pipeline and the divisor of its tiles, 1 at first.
 
         Returns:
@@ -93,27 +96,28 @@ class Residency:
         Raises:
             OutOfDeviceMemory: Nothing helped.
         """
-        for divisor in self._divisors(endpoint):
+        for divisor in self._divisors(pipeline):
             try:
-                with self.resident(endpoint) as upscaler:
+                with self.resident(pipeline) as upscaler:
                     return work(upscaler, divisor), divisor
             except (MemoryError, RuntimeError) as exc:
                 if not is_out_of_memory(exc):
                     raise
                 reason = str(exc)
             # Here, not in the handler: the exception held the frames, and they held the tensors.
-            log.warning("device.full", endpoint=endpoint, divisor=divisor, reason=reason[:300])
-            self.evict(keep=endpoint)
+            log.warning("device.full", pipeline=pipeline, divisor=divisor, reason=reason[:300])
+            self.evict(keep=pipeline)
         message = (
             f"{self._device.id} ({self._device.name}) has no room for this picture, even with "
             "nothing else on it; make it smaller, or use a device with more memory"
         )
         raise OutOfDeviceMemory(message)
 
-    def _divisors(self, endpoint: str) -> list[int]:
+    def _divisors(self, pipeline: str) -> list[int]:
         """Return the divisors to try: once more as it is, then halved and halved."""
         halved = [2**power for power in range(1, MOST_DIVISOR.bit_length())]
-        return [1, 1, *halved] if self._find(endpoint).tiled else [1, 1]
+        tiled = self._stock.endpoint(catalog.part(pipeline)[0]).tiled
+        return [1, 1, *halved] if tiled else [1, 1]
 
     def evict(self, *, keep: str) -> None:
         """Take everything off the device but one pipeline and what it uses."""
@@ -121,27 +125,28 @@ class Residency:
             self._drop(name)
         empty_cache()
 
-    def _find(self, endpoint: str) -> Endpoint:
-        if endpoint not in self._endpoints:
-            raise UnknownEndpoint(endpoint, known=list(self._endpoints))
-        return self._endpoints[endpoint]
+    def _get(self, pipeline: str) -> Upscaler:
+        if pipeline not in self._loaded:
+            self._loaded[pipeline] = self._load(pipeline)
+        self._loaded.move_to_end(pipeline)
+        return self._loaded[pipeline].upscaler
 
-    def _get(self, endpoint: str) -> Upscaler:
-        if endpoint not in self._loaded:
-            self._loaded[endpoint] = self._load(self._find(endpoint))
-        self._loaded.move_to_end(endpoint)
-        return self._loaded[endpoint].upscaler
-
-    def _load(self, endpoint: Endpoint) -> Resident:
-        folder = weights_of(endpoint, self._weights)
-        expected = folder_bytes(folder)
+    def _load(self, pipeline: str) -> Resident:
+        endpoint = self._stock.endpoint(catalog.part(pipeline)[0])
+        weights = self._stock.weights(pipeline)
+        expected = weights.size_bytes if weights else 0
         self._make_room(expected)
         before, began = allocated_bytes(self._device), time.monotonic()
-        pipeline: type[Upscaler] = load(endpoint.pipeline)
-        upscaler = pipeline.load(folder, device=self._device.id, dtype=self._device.dtype)
+        upscaler_class: type[Upscaler] = catalog.load(endpoint.pipeline)
+        upscaler = upscaler_class.load(
+            weights,
+            options=self._stock.options(endpoint),
+            device=self._device.id,
+            dtype=self._device.dtype,
+        )
         taken = max(allocated_bytes(self._device) - before, 0) or expected
         seconds = round(time.monotonic() - began, 3)
-        log.info("pipeline.loaded", endpoint=endpoint.id, size_bytes=taken, seconds=seconds)
+        log.info("pipeline.loaded", pipeline=pipeline, size_bytes=taken, seconds=seconds)
         return Resident(upscaler=upscaler, size_bytes=taken)
 
     def _make_room(self, size_bytes: int) -> None:
@@ -154,7 +159,7 @@ class Residency:
 
     def _drop(self, name: str) -> None:
         del self._loaded[name]
-        log.info("pipeline.evicted", endpoint=name)
+        log.info("pipeline.evicted", pipeline=name)
 
 
 def is_out_of_memory(exc: BaseException) -> bool:
@@ -181,59 +186,3 @@ def allocated_bytes(device: Device) -> int:
     if torch is None or not device.id.startswith("cuda"):
         return 0
     return int(torch.cuda.memory_allocated(device.id))
-
-
-def weights_of(endpoint: Endpoint, folder: Path | None) -> Path | None:
-    """Return the folder of an endpoint's files; None where it needs none."""
-    return folder / endpoint.id if endpoint.weights and folder is not None else None
-
-
-def folder_bytes(folder: Path | None) -> int:
-    """Return the size of all files below a folder: what loading them will take, roughly."""
-    if folder is None:
-        return 0
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Readiness:
-    """Which endpoints a worker can serve, and why not the others."""
-
-    ready: tuple[str, ...]
-    not_ready: dict[str, str]
-
-
-def readiness(
-    wanted: Sequence[str], endpoints: Mapping[str, Endpoint], weights_folder: Path | None
-) -> Readiness:
-    """Look at what each wanted endpoint needs, without loading anything."""
-    reasons = {name: _obstacle(name, endpoints, weights_folder) for name in wanted}
-    return Readiness(
-        ready=tuple(name for name, reason in reasons.items() if reason is None),
-        not_ready={name: reason for name, reason in reasons.items() if reason is not None},
-    )
-
-
-def _importable(module: str) -> bool:
-    """Tell whether a module is there, without importing it (only the packages around it)."""
-    try:
-        return importlib.util.find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
-
-
-def _obstacle(
-    name: str, endpoints: Mapping[str, Endpoint], weights_folder: Path | None
-) -> str | None:
-    if name not in endpoints:
-        return f"the catalogue has no such endpoint; it has {', '.join(sorted(endpoints))}"
-    endpoint = endpoints[name]
-    module = endpoint.pipeline.partition(":")[0]
-    if not _importable(module):
-        return f"its pipeline {module} is not installed"
-    if not endpoint.weights:
-        return None
-    if weights_folder is None:
-        return "it needs weights, and ENLARGER_WEIGHTS_FOLDER is not set"
-    folder = weights_folder / endpoint.id
-    return None if folder.is_dir() else f"its weights are not in {folder}"

@@ -112,7 +112,7 @@ class Workshop:
         if isinstance(fetched, Ending):
             return fetched
         work = partial(self._run, life, fetched)
-        result, divisor = self._residency.enlarge(life.job.endpoint, work)
+        result, divisor = self._residency.enlarge(life.job.pipeline, work)
         return Enlarged(fetched=fetched, result=result, tile_divisor=divisor)
 
     def has_room(
@@ -122,12 +122,12 @@ class Workshop:
     ) -> bool:
         """Tell whether jobs are for one endpoint, and together no more than it takes in a call."""
         everyone = [*group, waiting]
-        endpoints = {life.job.endpoint for life, _ in everyone}
+        pipelines = {life.job.pipeline for life, _ in everyone}
         pictures = [each.picture for _, each in everyone if isinstance(each, Fetched)]
-        if len(endpoints) > 1 or len(pictures) < len(everyone):
+        if len(pipelines) > 1 or len(pictures) < len(everyone):
             return False
         pixels = sum(picture.width * picture.height for picture in pictures)
-        return pixels <= self._endpoints[endpoints.pop()].batch_pixels
+        return pixels <= self._endpoints[waiting[0].job.endpoint].batch_pixels
 
     def upscale_together(
         self, group: Sequence[tuple[Life, FetchedOrEnded]]
@@ -135,7 +135,7 @@ class Workshop:
         """Run the model's batch form, on the device thread."""
         jobs = [(life, fetched) for life, fetched in group if isinstance(fetched, Fetched)]
         work = [Work(each.picture, each.request, self._context(life, 1)) for life, each in jobs]
-        with self._residency.resident(jobs[0][0].job.endpoint) as upscaler:
+        with self._residency.resident(jobs[0][0].job.pipeline) as upscaler:
             # The catalogue says that it has a batch form.
             results = cast("BatchUpscaler", upscaler).upscale_together(work)
         return [

@@ -10,17 +10,18 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise, product
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from models.checkpoint.manifest import LocalWeights
 from models.compact.axis import Axis, resample
 from models.compact.network import CompactNetwork, read
 from models.compact.schema import CompactRequest, Variant
 from models.image import Picture, Pixels, from_tensor
+from models.options import NoOptions
 from models.schema import Size
 from models.tiling import boxes
 from models.tiling.boxes import Reach, Span
@@ -54,7 +55,9 @@ class CompactUpscaler:
     device: str
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
         """Read the package's own weights; `dtype` is not followed, see above."""
         return cls.of({kind: read(*kind) for kind in product(Variant, (2, 4))}, device=device)
 

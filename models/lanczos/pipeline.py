@@ -5,14 +5,15 @@ float32, because Pillow has no mode for three channels of 16 bits.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 from PIL import Image
 
+from models.checkpoint.manifest import LocalWeights
 from models.image import Picture, Pixels, resample
 from models.lanczos.schema import LanczosRequest
+from models.options import NoOptions
 from models.schema import Size
 from models.upscaler import Context, Result
 
@@ -22,7 +23,9 @@ class LanczosUpscaler:
     """Has no weights and no state; runs on the CPU whatever the device."""
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
         """Return an upscaler; there is nothing to read and nothing to place."""
         return cls()
 

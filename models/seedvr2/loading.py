@@ -5,12 +5,12 @@ from pathlib import Path
 import torch
 
 from models.checkpoint.keymaps import ATTENTION
+from models.checkpoint.manifest import LocalWeights
 from models.checkpoint.open import open_checkpoint
 from models.checkpoint.strict import Place, assign, onto
 from models.errors import WeightsError
 from models.seedvr2.config import Flavour, read_dit_config, read_vae_config
 from models.seedvr2.dit import Dit
-from models.seedvr2.files import DIT_FILES, VAE_FILES, find
 from models.seedvr2.folding import fold, published_shapes
 from models.seedvr2.prompt import read_prompt
 from models.seedvr2.restorer import Restorer
@@ -21,18 +21,21 @@ ROTARY = (r"blocks\.\d+\.attn\.rope\.rope\.freqs",)
 """Frequencies, computed anew: files of reduced precision have rounded them to uselessness."""
 
 
-def load_restorer(
-    folder: Path, variant: Variant, *, device: torch.device, dtype: torch.dtype
-) -> Restorer:
+def load_restorer(weights: LocalWeights, *, device: torch.device, dtype: torch.dtype) -> Restorer:
     """Load both networks and the prompt.
+
+    Args:
+        weights: The files of the parts "dit" and "vae".
+        device: Where everything lies.
+        dtype: Of both networks.
 
     Raises:
         WeightsError: A file is missing or damaged, or its tensors are not those of the network.
     """
     place = onto(device, dtype)
     return Restorer(
-        dit=load_dit(find(folder, DIT_FILES[variant]), variant, place),
-        vae=load_vae(find(folder, VAE_FILES), place),
+        dit=load_dit(weights.files["dit"], Variant(weights.variant), place),
+        vae=load_vae(weights.files["vae"], place),
         prompt=read_prompt().to(device, dtype),
     )
 

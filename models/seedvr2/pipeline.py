@@ -5,7 +5,6 @@ Works on 8 bits a channel; the noise of the network is far above the steps betwe
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -15,13 +14,15 @@ from torch.nn.functional import interpolate
 
 from models import colorfix
 from models.canvas import pad_to_multiple
+from models.checkpoint.manifest import LocalWeights
 from models.diffusion.noise import SeededNoise
 from models.image import Picture, from_tensor, to_8bit
+from models.options import NoOptions
 from models.schema import Size
 from models.seedvr2.loading import load_restorer
 from models.seedvr2.restorer import Restorer
 from models.seedvr2.sampler import condition_timestep
-from models.seedvr2.schema import MULTIPLE, ColorFix, SeedVr2Request, Variant
+from models.seedvr2.schema import MULTIPLE, ColorFix, SeedVr2Request
 from models.upscaler import Context, Result
 
 ENCODED, DENOISED = 0.3, 0.5
@@ -38,18 +39,16 @@ class SeedVr2Upscaler:
     restorer: Restorer
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
         """Read the published files strictly.
 
         Raises:
             WeightsError: A file or a tensor is missing, unknown or of the wrong shape.
         """
         assert weights is not None, "the catalogue says that this endpoint has weights"
-        return cls(
-            load_restorer(
-                weights, Variant.B3, device=torch.device(device), dtype=getattr(torch, dtype)
-            )
-        )
+        return cls(load_restorer(weights, device=torch.device(device), dtype=getattr(torch, dtype)))
 
     @torch.inference_mode()
     def upscale(self, picture: Picture, request: SeedVr2Request, context: Context) -> Result:

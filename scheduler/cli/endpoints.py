@@ -66,17 +66,28 @@ def _describe(endpoint: "Endpoint", fleet: Sequence[dict[str, Any]] | None) -> d
         "id": endpoint.id,
         "summary": endpoint.summary,
         "schema": endpoint.request_class().model_json_schema(),
-        "ready": None if fleet is None else _ready(endpoint.id, fleet),
+        "ready": None if fleet is None else _ready(endpoint, fleet),
         "not_ready": {
-            each["name"]: each["not_ready"][endpoint.id]
+            each["name"]: "; ".join(reasons)
             for each in fleet or ()
-            if endpoint.id in each["not_ready"]
+            if (reasons := _reasons(endpoint, each))
         },
     }
 
 
-def _ready(endpoint: str, fleet: Sequence[dict[str, Any]]) -> list[str]:
-    return [each["name"] for each in fleet if endpoint in each["ready"]]
+def _ready(endpoint: "Endpoint", fleet: Sequence[dict[str, Any]]) -> list[str]:
+    """Name the workers that can serve at least one of an endpoint's pipelines."""
+    pipelines = set(endpoint.pipelines())
+    return [each["name"] for each in fleet if pipelines & set(each["ready"])]
+
+
+def _reasons(endpoint: "Endpoint", worker: dict[str, Any]) -> list[str]:
+    """Say why a worker can't serve some of an endpoint's pipelines."""
+    lacking = [each for each in endpoint.pipelines() if each in worker["not_ready"]]
+    return [
+        worker["not_ready"][each] if each == endpoint.id else f"{each}: {worker['not_ready'][each]}"
+        for each in lacking
+    ]
 
 
 def _print_all(found: Sequence[dict[str, Any]]) -> None:

@@ -23,8 +23,8 @@ class Self:
         device: A torch device name and what it is, such as `cuda:0 NVIDIA H200`.
         memory_bytes: The budget for resident pipelines.
         version: Enlarger's own.
-        ready: Endpoint ids it can serve.
-        not_ready: Endpoint ids it can't, each with the reason.
+        ready: Pipelines it can serve.
+        not_ready: Pipelines it can't, each with the reason.
         resident: Pipelines on the device, each with the bytes it takes.
     """
 
@@ -124,14 +124,14 @@ def describe(worker: Worker) -> dict[str, Any]:
 
 
 _READY = text("""
-select endpoint, count(*) as workers from workers, jsonb_object_keys(ready) as endpoint
-where stopped_at is null group by endpoint
+select pipeline, count(*) as workers from workers, jsonb_object_keys(ready) as pipeline
+where stopped_at is null group by pipeline
 """)
 
 
 def ready_counts(session: Session) -> dict[str, int]:
-    """Return how many living workers can serve each endpoint."""
-    return {row.endpoint: row.workers for row in session.execute(_READY)}
+    """Return how many living workers can serve each pipeline."""
+    return {row.pipeline: row.workers for row in session.execute(_READY)}
 
 
 _HELD = text("""

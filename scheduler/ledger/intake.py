@@ -90,10 +90,16 @@ def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
     session.execute(
         text(
             "update batches set cursor = cast(:cursor as jsonb),"
+            " pipelines = array(select distinct unnest(pipelines || cast(:pipelines as text[]))),"
             " state = case when :last then 'open' else state end,"
             " read_at = case when :last then clock_timestamp() end where id = :id"
         ),
-        {"id": batch_id, "cursor": json.dumps(chunk.cursor), "last": chunk.last},
+        {
+            "id": batch_id,
+            "cursor": json.dumps(chunk.cursor),
+            "pipelines": sorted({row.pipeline for row in chunk.rows if row.error is None}),
+            "last": chunk.last,
+        },
     )
     return True
 

@@ -24,7 +24,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -92,6 +92,7 @@ class Batch(Base):
     """One submission: a source, a destination, an endpoint and its arguments.
 
     The counters are what was folded from `Delta` rows so far; add the deltas for the exact figure.
+    `pipelines` are those that its jobs, as far as they have been read, need.
     A batch is active until `ended_at` is set: every one of its jobs has ended by then.
     """
 
@@ -119,6 +120,7 @@ class Batch(Base):
     endpoint: Mapped[str]
     arguments: Mapped[dict[str, Any]]
     options: Mapped[dict[str, Any]]
+    pipelines: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     fingerprint: Mapped[str | None]
     cursor: Mapped[dict[str, Any] | None]
     reason: Mapped[str | None]

@@ -19,7 +19,9 @@ def make_context(**overrides) -> Context:
 
 def load_upscaler(endpoint: str) -> Upscaler:
     """Load an endpoint's pipeline that needs no weights, on the CPU."""
-    return load(find(endpoint).pipeline).load(None, device="cpu", dtype="float32")
+    found = find(endpoint)
+    options = found.options_class()()
+    return load(found.pipeline).load(None, options=options, device="cpu", dtype="float32")
 
 
 def _borrow(endpoint: str) -> NoReturn:

@@ -15,13 +15,14 @@ from models.compact.pipeline import CHAINS, CompactUpscaler
 from models.compact.schema import CompactRequest, Variant
 from models.errors import Cancelled, NotFinite
 from models.image import Picture, reassemble
+from models.options import NoOptions
 from models.schema import OutputFormat, Size
 from models.upscaler import Work
 from tests.models.contexts import make_context
 from tests.models.untrained import Untrained, make_network
 from tests.pictures import make_alpha, make_grey, make_picture, make_pixels
 
-UPSCALER = Untrained.load(None, device="cpu", dtype="float32")
+UPSCALER = Untrained.load(None, options=NoOptions(), device="cpu", dtype="float32")
 
 
 def make_request(**fields) -> CompactRequest:

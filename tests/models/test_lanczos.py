@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from models.image import Picture
 from models.lanczos.pipeline import LanczosUpscaler
 from models.lanczos.schema import LanczosRequest
+from models.options import NoOptions
 from models.schema import OutputFormat, Size
 from tests.models.contexts import make_context
 from tests.pictures import make_picture, make_pixels
 
-UPSCALER = LanczosUpscaler.load(None, device="cpu", dtype="float32")
+UPSCALER = LanczosUpscaler.load(None, options=NoOptions(), device="cpu", dtype="float32")
 
 
 def enlarge(picture: Picture, scale: float):

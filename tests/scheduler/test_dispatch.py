@@ -153,7 +153,7 @@ def test_owners_share_a_pipeline_evenly(batches_: list[tuple[str, float]]) -> No
     totals: dict[str, float] = {}
     for claimant in claimants:
         totals[claimant.owner] = totals.get(claimant.owner, 0) + served[claimant.batch_id]
-    assert max(totals.values()) - min(totals.values()) <= max(c.cost_s for c in claimants)
+    assert max(totals.values()) - min(totals.values()) <= max(c.cost_s for c in claimants) + 1e-6
 
 
 def test_a_newcomer_begins_level_with_the_least_served() -> None:

@@ -4,13 +4,14 @@ import os
 import signal
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Self
 
 from models import catalog
+from models.checkpoint.manifest import LocalWeights
 from models.image import Picture, Pixels
 from models.lanczos.pipeline import LanczosUpscaler
 from models.lanczos.schema import LanczosRequest
+from models.options import NoOptions
 from models.upscaler import Context, Result
 from tests.pictures import make_pixels
 
@@ -31,14 +32,16 @@ class PacedUpscaler:
     """Lanczos, after a wait that stands for the work of a device."""
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
         return cls()
 
     def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
         if tuple(picture.pixels[0, 0]) == POISON:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(float(os.environ[PACE_VARIABLE]))
-        lanczos = LanczosUpscaler.load(None, device="cpu", dtype="float32")
+        lanczos = LanczosUpscaler.load(None, options=NoOptions(), device="cpu", dtype="float32")
         return lanczos.upscale(picture, request, context)
 
 

@@ -8,11 +8,14 @@ from typing import Any, ClassVar, Self
 import pytest
 import torch
 
-from models.catalog import ENDPOINTS, Endpoint
+from models.catalog import Endpoint
+from models.checkpoint.manifest import LocalWeights
 from models.errors import OutOfDeviceMemory, UnknownEndpoint
+from models.options import NoOptions
 from models.upscaler import Upscaler
 from workers.devices import Device
-from workers.residency import Residency, is_out_of_memory, readiness
+from workers.residency import Residency, is_out_of_memory
+from workers.stock import Stock
 
 CPU = Device(id="cpu", name="test", memory_bytes=100)
 
@@ -21,12 +24,14 @@ CPU = Device(id="cpu", name="test", memory_bytes=100)
 class Loaded:
     """A pipeline that remembers the folder that it was loaded from."""
 
-    weights: Path | None
+    weights: LocalWeights | None
     loads: ClassVar[list[str]] = []
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
-        cls.loads.append(f"{weights.name if weights else None} {device} {dtype}")
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
+        cls.loads.append(f"{weights and weights.files['net'].parent.name} {device} {dtype}")
         return cls(weights)
 
     def upscale(self, picture: object, request: object, context: object) -> Any:
@@ -44,7 +49,7 @@ def make_endpoint(name: str, **overrides: Any) -> Endpoint:
         "summary": name,
         "schema": "models.lanczos.schema:LanczosRequest",
         "pipeline": f"{__name__}:Loaded",
-        "weights": True,
+        "weights": f"tests.workers.manifests:{name.upper()}",
     }
     return Endpoint(**fields | overrides)
 
@@ -55,7 +60,7 @@ def make_residency(tmp_path: Path, sizes: dict[str, int], **overrides: Any) -> R
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(bytes(size))
     endpoints = {name: make_endpoint(name, **overrides) for name in sizes}
-    return Residency(endpoints, CPU, budget_bytes=100, weights_folder=tmp_path)
+    return Residency(Stock(endpoints=endpoints, folder=tmp_path), CPU, budget_bytes=100)
 
 
 def use(residency: Residency, *names: str) -> None:
@@ -99,8 +104,8 @@ def test_a_borrowed_pipeline_stays_as_long_as_the_job(tmp_path: Path) -> None:
         together = set(residency.sizes())
     use(residency, "c")
 
-    assert together == {"a", "lent"}
-    assert set(residency.sizes()) == {"lent", "c"}
+    assert together == {"a", "lent#only"}
+    assert set(residency.sizes()) == {"lent#only", "c"}
 
 
 def test_an_endpoint_that_is_not_served_is_named(tmp_path: Path) -> None:
@@ -205,30 +210,3 @@ def test_other_errors_pass_untouched(tmp_path: Path) -> None:
 )
 def test_a_lack_of_memory_is_recognised(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
-
-
-def test_readiness_says_what_each_endpoint_lacks(tmp_path: Path) -> None:
-    (tmp_path / "there").mkdir()
-    endpoints = {
-        "there": make_endpoint("there"),
-        "missing": make_endpoint("missing"),
-        "unbuilt": make_endpoint("unbuilt", pipeline="models.unbuilt.pipeline:It", weights=False),
-    }
-
-    found = readiness(["there", "missing", "unbuilt", "unknown"], endpoints, tmp_path)
-
-    assert found.ready == ("there",)
-    assert found.not_ready == {
-        "missing": f"its weights are not in {tmp_path / 'missing'}",
-        "unbuilt": "its pipeline models.unbuilt.pipeline is not installed",
-        "unknown": "the catalogue has no such endpoint; it has missing, there, unbuilt",
-    }
-
-
-def test_without_a_folder_for_weights_only_those_without_any_are_ready() -> None:
-    endpoints = {**ENDPOINTS, "heavy": make_endpoint("heavy")}
-
-    found = readiness(["enlarger/lanczos", "heavy"], endpoints, None)
-
-    assert found.ready == ("enlarger/lanczos",)
-    assert "ENLARGER_WEIGHTS_FOLDER" in found.not_ready["heavy"]

@@ -14,10 +14,12 @@ import pytest
 from PIL import Image
 
 from models.catalog import ENDPOINTS, Endpoint
+from models.checkpoint.manifest import LocalWeights
 from models.compact.schema import CompactRequest
 from models.image import Picture
 from models.lanczos.pipeline import LanczosUpscaler
 from models.lanczos.schema import LanczosRequest
+from models.options import NoOptions
 from models.upscaler import Context, Result
 from models.version import VERSION
 from scheduler.ledger.session import Ledger
@@ -33,6 +35,7 @@ from workers import codec
 from workers.devices import Device
 from workers.heartbeat import Lease
 from workers.residency import Residency
+from workers.stock import Stock
 from workers.storeroom import Storeroom
 from workers.workshop import Workshop
 
@@ -56,7 +59,7 @@ def real_rig(
         lease = Lease(3600)
         lease.renewed(sent_at=10**9)
     storage = open_storage(settings)
-    residency = Residency(endpoints, CPU, budget_bytes=2**30, weights_folder=None)
+    residency = Residency(Stock(endpoints=endpoints), CPU, budget_bytes=2**30)
     workshop = Workshop(
         settings,
         worker="host:1",
@@ -340,7 +343,9 @@ class Several:
     """A pipeline that makes two images of one."""
 
     @classmethod
-    def load(cls, weights: Path | None, *, device: str, dtype: str) -> Self:
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
         return cls()
 
     def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
@@ -420,7 +425,7 @@ def test_small_pictures_of_several_jobs_share_a_call_and_get_what_each_would_get
     assert [row.state for row in found] == [JobState.SUCCEEDED] * len(pictures)
     shares = {row.outcome["timings"]["device_s"] for row in found if row.outcome is not None}
     assert len(shares) < len(pictures) / 2
-    alone = Untrained.load(None, device="cpu", dtype="float32")
+    alone = Untrained.load(None, options=NoOptions(), device="cpu", dtype="float32")
     request = CompactRequest(image_url="picture.png")
     for line, pixels in enumerate(pictures):
         (expected,) = alone.upscale(Picture(pixels=pixels), request, make_context()).images

@@ -1,0 +1,87 @@
+"""Weights from an `s3://` prefix: copied to a folder of this host before anything is served.
+
+A file is complete once it bears its own name; what is on its way is a `.part`, which the next start
+goes on with. It is replaced when the store's ETag is another than that of the copy.
+"""
+
+import fcntl
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import structlog
+
+from models import catalog
+from scheduler.errors import ObjectMissing
+from scheduler.settings import Settings
+from scheduler.storage import Storage, parse_address
+
+log = structlog.get_logger()
+
+PIECE_BYTES = 2**20
+
+
+def local_copy(settings: Settings) -> Path | None:
+    """Return the folder where weights lie on this host; None where none are kept."""
+    if settings.weights is None:
+        return None
+    if settings.weights.startswith("s3://"):
+        return settings.weights_cache.expanduser()
+    return Path(settings.weights).expanduser()
+
+
+def local_folder(settings: Settings, storage: Storage, wanted: Sequence[str]) -> Path | None:
+    """Bring what the wanted endpoints need from the mirror, if there is one.
+
+    Args:
+        settings: Where weights lie.
+        storage: For `s3://`.
+        wanted: Endpoint ids; none stands for the whole catalogue.
+
+    Returns:
+        The folder where weights lie on this host; None where none are kept.
+
+    Raises:
+        StorageUnavailable: The mirror does not answer.
+        AccessDenied: It may not be read.
+    """
+    folder = local_copy(settings)
+    if folder is None or not str(settings.weights).startswith("s3://"):
+        return folder
+    prefix = parse_address(str(settings.weights)).folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a host has one worker for each device, and one cache
+        for name in _names(wanted):
+            _bring(storage, str(prefix.child(name)), folder / name)
+    return folder
+
+
+def _names(wanted: Sequence[str]) -> Iterator[str]:
+    """Yield the relative name of every file that a wanted endpoint could use."""
+    for endpoint in catalog.ENDPOINTS.values():
+        needed = endpoint.manifest()
+        if needed is not None and (not wanted or endpoint.id in wanted):
+            files = (f for v in needed.variants for part in v.parts for f in part.files)
+            yield from dict.fromkeys(f"{needed.name}/{file.name}" for file in files)
+
+
+def _bring(storage: Storage, address: str, path: Path) -> None:
+    """Copy one object, unless it is not there or here already."""
+    try:
+        found = storage.stat(address)
+    except ObjectMissing:
+        return
+    noted = path.with_name(path.name + ".etag")
+    if path.is_file() and noted.is_file() and noted.read_text() == found.etag:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The ETag in the name: half of another version is nothing to go on with.
+    version = found.etag.strip('"')
+    partial = path.with_name(f"{path.name}.{version}.part")
+    start = partial.stat().st_size if partial.is_file() else 0
+    log.info("weights.copied", address=address, size_bytes=found.size, from_byte=start)
+    with storage.open(address, start=start, etag=found.etag) as source, partial.open("ab") as file:
+        while piece := source.read(PIECE_BYTES):
+            file.write(piece)
+    partial.replace(path)
+    noted.write_text(found.etag)
