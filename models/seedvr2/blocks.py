@@ -19,8 +19,8 @@ from models.seedvr2.modulation import Embedding, Modulation
 EPSILON = 1e-5
 """Of every root mean square normalisation."""
 
-TOKENS_AT_ONCE = 2**15
-"""Tokens (8 megapixels) that pass an MLP or attention at once; bounds what lives in between."""
+TOKENS_AT_ONCE = 2**14
+"""Tokens (4 megapixels) that pass an MLP or attention at once; bounds what lives in between."""
 
 
 class Streams(nn.Module):

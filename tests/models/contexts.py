@@ -1,9 +1,16 @@
-"""Contexts to run an upscaler in without an engine."""
+"""Contexts to run an upscaler in without an engine, and upscalers to run in them."""
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
-from models.catalog import find, load
+from models.catalog import Endpoint, find, load
+from models.checkpoint.manifest import LocalWeights, look
 from models.upscaler import Context, Upscaler
+from tests.checkpoints import write_seedvr2
+
+WRITERS: dict[str, Callable[[Path], Path]] = {"seedvr": write_seedvr2}
+"""What writes small random weights, by the name of their manifest."""
 
 
 def make_context(**overrides) -> Context:
@@ -17,11 +24,31 @@ def make_context(**overrides) -> Context:
     return Context(**defaults | overrides)
 
 
-def load_upscaler(endpoint: str) -> Upscaler:
-    """Load an endpoint's pipeline that needs no weights, on the CPU."""
+def load_upscaler(endpoint: str, folder: Path) -> Upscaler:
+    """Load an endpoint's pipeline on the CPU, with small random weights where it needs any.
+
+    Args:
+        endpoint: Its id.
+        folder: Where weights are written, unless they are there already.
+    """
     found = find(endpoint)
-    options = found.options_class()()
-    return load(found.pipeline).load(None, options=options, device="cpu", dtype="float32")
+    return load(found.pipeline).load(
+        _weights(found, folder / found.id),
+        options=found.options_class()(),
+        device="cpu",
+        dtype="float32",
+    )
+
+
+def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:
+    """Write and find the files of an endpoint's default variant."""
+    manifest = endpoint.manifest()
+    if manifest is None:
+        return None
+    if not folder.exists():
+        WRITERS[manifest.name](folder)
+    variant = manifest.variant(None)
+    return LocalWeights(variant=variant.name, files=look(variant, folder))
 
 
 def _borrow(endpoint: str) -> NoReturn:

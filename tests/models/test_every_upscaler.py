@@ -1,4 +1,6 @@
-"""What holds for every endpoint of the catalogue that needs no weights, those to come included."""
+"""What holds for every endpoint of the catalogue, those to come included."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,19 +11,25 @@ from models.schema import Size
 from tests.models.contexts import load_upscaler, make_context
 from tests.pictures import make_picture
 
-READY = [endpoint for endpoint in ENDPOINTS.values() if not endpoint.weights]
+every_upscaler = pytest.mark.parametrize(
+    "endpoint", ENDPOINTS.values(), ids=lambda endpoint: endpoint.id
+)
 
-every_upscaler = pytest.mark.parametrize("endpoint", READY, ids=lambda endpoint: endpoint.id)
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> Path:
+    """Where small random weights are written, once for all tests."""
+    return tmp_path_factory.mktemp("weights")
 
 
 @every_upscaler
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("size", [(37, 23), (1, 1), (1, 19), (64, 65)], ids=str)
-def test_the_result_has_the_promised_size(endpoint, size, bits):
+def test_the_result_has_the_promised_size(endpoint, size, bits, folder):
     request = endpoint.request_class()(image_url="picture.png")
     promised = request.output_size(Size(*size))
 
-    result = load_upscaler(endpoint.id).upscale(
+    result = load_upscaler(endpoint.id, folder).upscale(
         make_picture(*size, bits=bits), request, make_context()
     )
 
@@ -30,13 +38,14 @@ def test_the_result_has_the_promised_size(endpoint, size, bits):
 
 
 @every_upscaler
-def test_the_same_seed_gives_the_same_pixels(endpoint):
+def test_the_same_seed_gives_the_same_pixels(endpoint, folder):
     request = endpoint.request_class()(image_url="picture.png")
     picture = make_picture(33, 21)
     before = picture.pixels.copy()
 
     first, second = (
-        load_upscaler(endpoint.id).upscale(picture, request, make_context(seed=7)) for _ in range(2)
+        load_upscaler(endpoint.id, folder).upscale(picture, request, make_context(seed=7))
+        for _ in range(2)
     )
 
     assert first.seed == second.seed
@@ -46,8 +55,8 @@ def test_the_same_seed_gives_the_same_pixels(endpoint):
 
 @every_upscaler
 @pytest.mark.parametrize("bits", [8, 16])
-def test_progress_rises_to_1_and_cancellation_unwinds(endpoint, bits):
-    upscaler = load_upscaler(endpoint.id)
+def test_progress_rises_to_1_and_cancellation_unwinds(endpoint, bits, folder):
+    upscaler = load_upscaler(endpoint.id, folder)
     request = endpoint.request_class()(image_url="picture.png")
     picture = make_picture(33, 21, bits=bits)
     seen: list[float] = []

@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -31,6 +34,20 @@ def test_fields_and_defaults_are_the_published_ones_and_ours():
 
     assert fields == PUBLISHED | OURS
     assert make_request().encoding() is OutputFormat.JPG
+
+
+def test_every_field_and_its_default_is_in_the_document():
+    page = (Path(__file__).parents[3] / "docs" / "seedvr2.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", page, re.MULTILINE))
+
+    assert rows.pop("image_url") == "required"
+    defaults = {name: default.strip("`") for name, default in rows.items() if name != "seed"}
+    written = {
+        name: str(value).removesuffix(".0").replace("False", "false")
+        for name, value in (PUBLISHED | OURS).items()
+        if name != "seed"
+    }
+    assert {name: defaults[name] for name in written} == written
 
 
 @pytest.mark.parametrize(
