@@ -15,6 +15,19 @@ MODELS = {"seedvr2": "tests.goldens.seedvr2"}
 """Where each model's `CHECKS` are: a mapping from the beginnings of file names to checks."""
 
 
+def model_of(path: Path) -> str:
+    """Return the model that the nearest folder above a file is called by.
+
+    Raises:
+        LookupError: None is called by a model.
+    """
+    for folder in path.resolve().parents:
+        if folder.name in MODELS:
+            return folder.name
+    message = f"no folder above {path} is called {' or '.join(sorted(MODELS))}"
+    raise LookupError(message)
+
+
 def run(model: str, path: Path) -> list[Comparison]:
     """Recompute a case by the project's code.
 

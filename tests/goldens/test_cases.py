@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.goldens.__main__ import main
-from tests.goldens.checks import run
+from tests.goldens.checks import model_of, run
 from tests.goldens.comparison import EXACT, Tolerance, compare
 
 DATA = Path(__file__).parents[1] / "data"
@@ -25,7 +25,7 @@ def _name(file: Path) -> str:
 
 
 def test_the_project_computes_what_upstream_did(case_file):
-    comparisons = run(case_file.resolve().parent.name, case_file)
+    comparisons = run(model_of(case_file), case_file)
 
     assert comparisons
     assert [str(comparison) for comparison in comparisons if not comparison.passed] == []
@@ -36,6 +36,12 @@ def test_a_case_of_an_unknown_kind_or_model_is_refused(tmp_path):
         run("seedvr2", _empty_case(tmp_path / "unheard_of.safetensors"))
     with pytest.raises(LookupError, match=r"no model 'unheard_of'; there are .*seedvr2"):
         run("unheard_of", _empty_case(tmp_path / "vae_.safetensors"))
+
+
+def test_the_model_of_a_case_is_the_nearest_folder_called_so():
+    assert model_of(Path("/data/seedvr2/held-out/vae_t1.safetensors")) == "seedvr2"
+    with pytest.raises(LookupError, match=r"no folder above .*seedvr2"):
+        model_of(Path("/data/elsewhere/vae_t1.safetensors"))
 
 
 def test_the_runner_prints_errors_and_tolerances(monkeypatch, capsys):
