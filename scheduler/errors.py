@@ -15,6 +15,7 @@ EnlargerError
 │   ├── RowInvalid            one row of a manifest
 │   ├── KeyReused             an idempotency key that stands for another submission
 │   ├── NobodyReady           workers are there, and none of them can serve the endpoint
+│   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
 │   ├── BatchUnknown
 │   ├── SettingsInvalid
 │   ├── HomeUnusable          an embedded system can't live in ENLARGER_HOME as it is
@@ -23,6 +24,7 @@ EnlargerError
 └── WorldError
     ├── StorageUnavailable    the store answers 5xx, hangs, or is not there
     │   └── NameUnresolved    nobody says what address a host has
+    ├── HubUnavailable        the site that weights are published on does not answer
     ├── LedgerUnavailable
     ├── BrokerUnavailable
     └── ChildGaveUp           a child process died too often, or was not ready in time
@@ -89,6 +91,10 @@ class NobodyReady(RequestError):
     """Workers are there, and each says why it can't serve the endpoint."""
 
 
+class WeightsRefused(RequestError):
+    """A file of weights that can't be had, or whose bytes are others than those expected."""
+
+
 class SettingsInvalid(RequestError):
     """A setting is missing or out of its range."""
 
@@ -111,6 +117,10 @@ class StorageUnavailable(WorldError):
 
 class NameUnresolved(StorageUnavailable):
     """A host's address is not known, so it can't be checked and nothing is reached."""
+
+
+class HubUnavailable(WorldError):
+    """The site that weights are published on does not answer."""
 
 
 class LedgerUnavailable(WorldError):

@@ -147,7 +147,9 @@ class Settings(BaseSettings):
     @classmethod
     def _part_networks(cls, value: object) -> object:
         """Take a list as an environment variable has it: with commas."""
-        return [each.strip() for each in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(value, str):
+            return value
+        return [each.strip() for each in value.split(",") if each.strip()]
 
 
 def load() -> Settings:

@@ -152,8 +152,11 @@ def _refused(path: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as exc:
-        reason = f"{path} holds more than tensors and was not opened: unpickling runs code"
-        raise WeightsError(f"{reason}; get a safetensors file instead") from exc
+        message = (
+            f"{path} is damaged, or holds more than tensors and was not opened, since unpickling "
+            "runs code; pull it again, or get a safetensors file instead"
+        )
+        raise WeightsError(message) from exc
     except (SafetensorError, RuntimeError, EOFError, ValueError, OSError) as exc:
         message = f"{path} is damaged or not complete ({_first_line(exc)}); pull it again"
         raise WeightsError(message) from exc

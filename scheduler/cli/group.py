@@ -86,6 +86,7 @@ COMMANDS = {
     "cancel": ("scheduler.cli.cancel:cancel", "Let nothing more of a batch start."),
     "workers": ("scheduler.cli.workers:workers", "List the workers that are alive."),
     "endpoints": ("scheduler.cli.endpoints:endpoints", "List the upscalers, or explain one."),
+    "weights": ("scheduler.cli.weights:weights", "List, bring and check the models' weights."),
     "scheduler": ("scheduler.cli.serve:scheduler", "Be a scheduler until stopped."),
     "worker": ("scheduler.cli.serve:worker", "Be this host's workers until stopped."),
     "db": ("scheduler.cli.db:db", "Look after the database's schema."),

@@ -4,6 +4,7 @@ Whoever holds the home starts and stops everything; a second run joins it. What 
 that production runs: only the addresses of PostgreSQL and Redis are found, not configured.
 """
 
+import json
 import os
 import signal
 import sys
@@ -159,13 +160,24 @@ def environment(running: Settings) -> dict[str, str]:
     environment["PYTHONPATH"] = os.pathsep.join([str(PACKAGES), *([known] if known else [])])
     for name in running.model_fields_set:
         value = getattr(running, name)
-        secret = value.get_secret_value() if isinstance(value, SecretStr) else value
         key = f"{running.model_config['env_prefix']}{name}".upper()
         if value is None:
             environment.pop(key, None)
         else:
-            environment[key] = str(secret)
+            environment[key] = _written(value)
     return environment
+
+
+def _written(value: object) -> str:
+    """Return a setting's value as its environment variable has it."""
+    match value:
+        case SecretStr():
+            return value.get_secret_value()
+        case tuple():
+            return ",".join(map(str, value))
+        case dict():
+            return json.dumps(value)
+    return str(value)
 
 
 def _join(home: Home, settings: Settings, children: Sequence[str]) -> Settings | None:

@@ -221,3 +221,30 @@ def test_for_root_postgresql_runs_as_nobody_in_a_home_closed_to_all_others(home)
         pid = int((running.home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
 
         assert psutil.Process(pid).username() == account() == "nobody"
+
+
+def test_children_get_every_setting_as_it_is(tmp_path: Path) -> None:
+    given = Settings(
+        database_url=SecretStr("postgresql://user:p@ss@host/db"),
+        input_allow="10.0.0.0/8, ::1",
+        options={"fal-ai/ccsr": {"tiles": 3}},
+        weights=None,
+        home=tmp_path,
+        lease_s=7.5,
+    )
+    command = "from scheduler.settings import load; print(load().model_dump_json())"
+
+    told = subprocess.run(
+        [sys.executable, "-c", command],
+        env=system.environment(given),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    known = Settings.model_validate_json(told.stdout)
+    assert known.model_copy(update={"database_url": given.database_url}) == given
+
+
+def test_children_know_an_empty_list_of_networks(tmp_path: Path) -> None:
+    assert system.environment(Settings(input_allow=()))["ENLARGER_INPUT_ALLOW"] == ""

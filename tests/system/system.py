@@ -40,6 +40,7 @@ PHOTO = (20, 14)
 PACE_S = 0.03
 SCHEDULER = (sys.executable, "-P", "-m", "scheduler.cli", "scheduler")
 WORKER = (sys.executable, "-P", "-m", "tests.system.paced_worker")
+REAL_WORKER = (sys.executable, "-P", "-m", "workers")
 AT_ONCE = Restarts(first_s=0.05, longest_s=0.05, quick_deaths=10**6)
 
 
@@ -82,6 +83,11 @@ class System:
     def start_worker(self, *, pace_s: float = PACE_S) -> Process:
         """Start a worker whose upscaler takes `pace_s`, not waiting for it."""
         return self._start("worker", WORKER, self._environment(pace_s))
+
+    def start_real_worker(self, *, endpoints: str) -> Process:
+        """Start a worker as it is delivered, not waiting for it."""
+        command = (*REAL_WORKER, "--endpoints", endpoints)
+        return self._start("worker", command, self._environment())
 
     @contextmanager
     def kept_worker(self) -> Iterator[Path]:

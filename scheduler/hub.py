@@ -1,0 +1,182 @@
+"""Brings published weights from the Hugging Face hub into the weights' folder, and pins them.
+
+What the catalogue knows of a file, its digest and revision, is enforced. What it doesn't know is
+noted beside the file at the first download and enforced from then on.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.catalog import ENDPOINTS
+from models.checkpoint.manifest import File, Manifest, Part, Variant
+from models.errors import ArgumentInvalid
+from scheduler.errors import HubUnavailable, SettingsInvalid, WeightsRefused
+
+LOCK = "weights.lock.json"
+PIECE_BYTES = 2**22
+NO_HUB = "huggingface_hub is not installed; pip install 'enlarger[worker]'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pin:
+    """What a file was when it was first brought.
+
+    Attributes:
+        sha256: Of its bytes.
+        revision: The repository's commit.
+    """
+
+    sha256: str
+    revision: str
+
+
+def manifests() -> dict[str, Manifest]:
+    """Return every manifest of the catalogue by its name."""
+    found = (endpoint.manifest() for endpoint in ENDPOINTS.values())
+    return {each.name: each for each in found if each is not None}
+
+
+def manifest(name: str) -> Manifest:
+    """Return a manifest by its name, or by the id of its endpoint.
+
+    Raises:
+        ArgumentInvalid: There is none.
+    """
+    if name in ENDPOINTS and (own := ENDPOINTS[name].manifest()) is not None:
+        return own
+    known = manifests()
+    if name not in known:
+        reason = f"name: {name!r} has no weights; those that have some are {', '.join(known)}"
+        raise ArgumentInvalid(reason, field="name")
+    return known[name]
+
+
+def chosen(variant: Variant, names: tuple[str, ...]) -> list[File]:
+    """Return the file of each part: one of `names` where it has one of these, else its first.
+
+    Raises:
+        ArgumentInvalid: A name is that of no file of the variant.
+    """
+    known = {file.name for part in variant.parts for file in part.files}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        reason = f"file: {unknown[0]!r} is no file of {variant.name}; it has {', '.join(known)}"
+        raise ArgumentInvalid(reason, field="file")
+    return [_preferred(part, names) for part in variant.parts]
+
+
+def _preferred(part: Part, names: tuple[str, ...]) -> File:
+    return next((file for file in part.files if file.name in names), part.files[0])
+
+
+def pull(file: File, folder: Path, *, progress: Callable[[int], None] = lambda _: None) -> Path:
+    """Bring one file, or go on with one that broke off, and check it.
+
+    A file that is there already is only checked.
+
+    Args:
+        file: Which.
+        folder: Where to; made if it is not there.
+        progress: Called with the number of bytes whose digest has been taken since the last call.
+
+    Returns:
+        The file's path.
+
+    Raises:
+        WeightsRefused: The operator has to bring it, the hub wants a token, it is not there, or its
+            bytes are others than those that are known; such a file is put aside.
+        HubUnavailable: The hub does not answer.
+    """
+    path = folder / file.name
+    pins = read_pins(folder)
+    pin = pins.get(file.name)
+    revision = file.revision or (pin.revision if pin else None)
+    if not path.is_file():
+        revision = _download(file, folder, revision)
+    sha256 = digest(path, progress)
+    expected = file.sha256 or (pin.sha256 if pin else None)
+    if expected is not None and sha256 != expected:
+        aside = path.replace(path.with_name(path.name + ".refused"))
+        reason = (
+            f"{file.name}: its SHA-256 is {sha256}, and {expected} was expected"
+            f"{f' ({file.sha256_source})' if file.sha256_source else ''}; it is now {aside}"
+        )
+        raise WeightsRefused(reason)
+    if pin is None:
+        pins[file.name] = Pin(sha256=sha256, revision=revision or "brought by hand")
+        _write_pins(folder, pins)
+    return path
+
+
+def _download(file: File, folder: Path, revision: str | None) -> str:
+    """Bring a file's bytes; return the commit that they are of."""
+    if file.repository is None:
+        reason = f"{file.name} has no open address; get it from its authors and put it in {folder}"
+        raise WeightsRefused(reason)
+    try:
+        import huggingface_hub as hub
+    except ImportError as exc:
+        raise SettingsInvalid(NO_HUB) from exc
+    with _refused(file):
+        url = hub.hf_hub_url(file.repository, file.name, revision=revision)
+        commit = hub.get_hf_file_metadata(url).commit_hash
+        hub.hf_hub_download(file.repository, file.name, revision=commit, local_dir=folder)
+    return str(commit)
+
+
+@contextmanager
+def _refused(file: File) -> Iterator[None]:
+    """Turn what the hub's library raises into what an operator can act on."""
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except errors.GatedRepoError as exc:
+        reason = (
+            f"{file.repository} is gated: agree to its terms on its page and set HF_TOKEN to a "
+            "token of yours"
+        )
+        raise WeightsRefused(reason) from exc
+    except (errors.EntryNotFoundError, errors.RepositoryNotFoundError) as exc:
+        reason = f"{file.repository} has no {file.name}, or does not show it without HF_TOKEN"
+        raise WeightsRefused(reason) from exc
+    except (errors.HTTPError, OSError) as exc:  # type: ignore[attr-defined] # httpx's, re-exported
+        reason = f"the hub does not give {file.name}: {exc}; what has come is kept, so try again"
+        raise HubUnavailable(reason) from exc
+
+
+def digest(path: Path, progress: Callable[[int], None] = lambda _: None) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            sha256.update(piece)
+            progress(len(piece))
+    return sha256.hexdigest()
+
+
+def read_pins(folder: Path) -> dict[str, Pin]:
+    """Return what is known of the files that were brought here before.
+
+    Raises:
+        WeightsRefused: The note of it is damaged.
+    """
+    path = folder / LOCK
+    if not path.is_file():
+        return {}
+    try:
+        return {name: Pin(**pin) for name, pin in json.loads(path.read_text()).items()}
+    except (ValueError, TypeError, AttributeError) as exc:
+        reason = f"{path} is damaged: {exc}; remove it if you trust the files beside it"
+        raise WeightsRefused(reason) from exc
+
+
+def _write_pins(folder: Path, pins: dict[str, Pin]) -> None:
+    path = folder / LOCK
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps({name: vars(pin) for name, pin in sorted(pins.items())}, indent=2))
+    part.replace(path)
