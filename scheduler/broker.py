@@ -7,7 +7,6 @@ import base64
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 from uuid import UUID, uuid4
 
@@ -73,6 +72,8 @@ def make_app(settings: Settings) -> Celery:
             "socket_timeout": 30,
             "health_check_interval": 25,
             "sep": SEPARATOR,
+            # A worker names its own queue first: the others are for when that one is empty.
+            "queue_order_strategy": "priority",
             "priority_steps": [0],
             "global_keyprefix": settings.redis_prefix,
         },
@@ -113,17 +114,33 @@ def unavailable_mapped() -> Iterator[None]:
 
 
 def queue_name(pipeline: str) -> str:
-    """Return the queue that a pipeline's bundles go through."""
+    """Return the queue for a pipeline's bundles that are for whichever worker comes first."""
     return pipeline.replace("/", ".")
 
 
-def publish(app: Celery, pipeline: str, bundles: Iterable[Sequence[Ticket]]) -> None:
-    """Put one message a bundle on the pipeline's queue, many in a round trip.
+def worker_queue(worker_id: UUID) -> str:
+    """Return the queue of one worker's own bundles, of whatever pipeline."""
+    return f"worker.{worker_id}"
+
+
+def queue_of(pipeline: str, worker_id: UUID | None) -> str:
+    """Return the queue for bundles that are meant for a worker, or for none in particular."""
+    return queue_name(pipeline) if worker_id is None else worker_queue(worker_id)
+
+
+def publish(
+    app: Celery,
+    pipeline: str,
+    bundles: Iterable[Sequence[Ticket]],
+    *,
+    worker_id: UUID | None = None,
+) -> None:
+    """Put one message a bundle on a worker's queue, or the pipeline's, many in a round trip.
 
     Raises:
         BrokerUnavailable: Some messages may be in, some not; the sweeper finds out which.
     """
-    queue = queue_name(pipeline)
+    queue = queue_of(pipeline, worker_id)
     producer: Any  # kombu's type stubs do not know `batch` yet
     with (
         unavailable_mapped(),
@@ -161,45 +178,49 @@ class Presence(NamedTuple):
     """Which tickets Redis still knows of.
 
     Attributes:
-        listed: In the pipeline's list, waiting for a worker.
-        unacked: In some worker's hands, with the moment that it took the message.
+        listed: In a list, waiting for a worker.
+        unacked: In some worker's hands.
     """
 
     listed: set[Ticket]
-    unacked: dict[Ticket, datetime]
+    unacked: set[Ticket]
 
 
-def presence(client: redis.Redis, settings: Settings, pipeline: str) -> Presence:
-    """Look into the pipeline's list and into Celery's unacked set.
+def presence(client: redis.Redis, settings: Settings, queues: Iterable[str]) -> Presence:
+    """Look into the lists of some queues, and into Celery's unacked set.
 
-    The list is read first: a message that moves on meanwhile is then seen in the second place.
+    The lists are read first: a message that moves on meanwhile is then seen in the second place.
     One that is in neither was lost, or is between the two for the blink that a worker takes to
     note it; so believe only two looks.
     """
     prefix = settings.redis_prefix
-    queue = queue_name(pipeline)
-    listed: list[bytes]
-    taken: list[tuple[bytes, float]]
-    unacked: list[bytes | None]
     with unavailable_mapped():
-        listed = cast(Any, client.lrange(prefix + queue, 0, -1))
-        taken = cast(Any, client.zrange(prefix + "unacked_index", 0, -1, withscores=True))
-        since = {tag: datetime.fromtimestamp(score, UTC) for tag, score in taken}
-        unacked = cast(Any, client.hmget(prefix + "unacked", list(since))) if since else []
+        listed = [
+            raw for queue in queues for raw in cast(Any, client.lrange(prefix + queue, 0, -1))
+        ]
+        unacked = cast(Any, client.hvals(prefix + "unacked"))
     return Presence(
         listed={ticket for raw in listed for ticket in _tickets(_entry(raw))},
-        unacked={
-            ticket: taken_at
-            for raw, taken_at in zip(unacked, since.values(), strict=True)
-            if raw is not None
-            for ticket in _unacked(_entry(raw), queue)
-        },
+        unacked={ticket for raw in unacked for ticket in _unacked(_entry(raw))},
     )
 
 
-def _unacked(entry: Any, queue: str) -> list[Ticket]:  # noqa: ANN401 - whatever JSON holds
+def forget_workers(client: redis.Redis, settings: Settings, workers: Iterable[UUID]) -> None:
+    """Delete the queues of workers that are gone, with kombu's bindings for them.
+
+    Raises:
+        BrokerUnavailable: They stay until the next time.
+    """
+    kinds = ("", "_kombu.binding.", "_kombu.binding_permanent.")
+    keys = [kind + worker_queue(worker_id) for worker_id in workers for kind in kinds]
+    if keys:
+        with unavailable_mapped():
+            client.unlink(*(settings.redis_prefix + key for key in keys))
+
+
+def _unacked(entry: Any) -> list[Ticket]:  # noqa: ANN401 - whatever JSON holds
     match entry:
-        case [message, _exchange, routing_key] if routing_key == queue:
+        case [message, _exchange, _routing_key]:
             return _tickets(message)
     return []
 

@@ -1,10 +1,11 @@
 """From the ledger to Redis: keeps a short window of bundles ahead of the workers, fair to all.
 
 Only the scheduler publishes, and only after its commit. What a crash in between leaves `queued`
-without a message, the sweeper puts back.
+without a message, the sweeper puts back. Who is served next is decided in `fairness`, where it is
+served in `placement`; here is what both need to know, and what follows from it.
 """
 
-import math
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,56 +13,50 @@ from itertools import groupby
 from uuid import UUID
 
 from celery import Celery
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from scheduler import broker
+from scheduler.fairness import Claimant, Shares
 from scheduler.ledger import batches, fleet, jobs
-from scheduler.ledger.jobs import Queued, Ticket
+from scheduler.ledger.jobs import Load, Queued, Ticket
 from scheduler.ledger.session import Ledger
-from scheduler.ledger.tables import Batch, BatchState
+from scheduler.ledger.tables import Batch, BatchState, JobState
+from scheduler.placement import Demand, Seat, home_of, place
 from scheduler.settings import Settings
 
 UNKNOWN_COST_S = 0.5
-"""Expected device time of a job of a batch that has finished none yet."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claimant:
-    """A batch that wants room in a pipeline's window.
-
-    Attributes:
-        batch_id: The batch.
-        owner: Owners share a pipeline equally, whatever number of batches each has.
-        priority: Higher ones are served first, completely.
-        cost_s: Expected device time of one of its jobs, in seconds.
-    """
-
-    batch_id: UUID
-    owner: str
-    priority: int
-    cost_s: float
+"""Expected device time of a job where none of its pipeline's batches has finished any yet."""
+LEAST_COST_S = 0.001
+BUNDLES_AHEAD = 2
+"""A worker with less than this in hand gets one more: one is on the device, one fetched for it."""
+AHEAD_S = 1.0
+"""And never less than this, so that quick jobs do not run out between two steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bundle:
-    """Jobs that travel in one message."""
+    """Jobs that travel in one message, to a worker, or to whoever comes first."""
 
     pipeline: str
+    worker_id: UUID | None
     tickets: tuple[Ticket, ...]
 
 
 class Dispatcher:
-    """Fills the windows. Its memory, who was served how much, only makes it fairer."""
+    """Fills the windows. Its memory, who was served what, makes it fairer and saves switches."""
 
     def __init__(self, ledger: Ledger, app: Celery, settings: Settings) -> None:
         self._ledger = ledger
         self._app = app
         self._settings = settings
-        self._served: dict[str, dict[UUID, float]] = {}
+        self._shares: dict[str, Shares] = {}
+        self._fed: dict[str, datetime] = {}
+        """When each pipeline was last served or had nothing to serve, the longest ago first."""
+        self._last: dict[UUID, str] = {}
+        """The pipeline that each worker was given last."""
 
     def step(self, now: datetime) -> int:
-        """Queue what fits into each pipeline's window, and return how many jobs that were.
+        """Queue what fits into the windows, and return how many jobs that were.
 
         Raises:
             LedgerUnavailable: Nothing happened, or it will be swept up.
@@ -69,60 +64,131 @@ class Dispatcher:
         """
         with self._ledger.begin(durable=False) as session:
             bundles = self._choose(session, now)
-        for pipeline, group in groupby(bundles, key=lambda bundle: bundle.pipeline):
-            broker.publish(self._app, pipeline, (bundle.tickets for bundle in group))
+        for (pipeline, worker_id), group in groupby(
+            bundles, key=lambda bundle: (bundle.pipeline, bundle.worker_id)
+        ):
+            tickets = (bundle.tickets for bundle in group)
+            broker.publish(self._app, pipeline, tickets, worker_id=worker_id)
         return sum(len(bundle.tickets) for bundle in bundles)
 
     def _choose(self, session: Session, now: datetime) -> list[Bundle]:
-        workers = fleet.ready_counts(session)
+        """Serve a bundle at a time, until no worker has room or nothing is left."""
+        hungry = claimants_by_pipeline(session)
+        self._remember(hungry, now)
+        if not hungry:
+            return []
+        loads = jobs.loads(session)
+        seats = self._seats(session, loads, hungry)
+        queued = Counter[str]()
+        for load in loads:
+            queued[load.pipeline] += load.jobs if load.state is JobState.QUEUED else 0
         bundles: list[Bundle] = []
-        for pipeline, claimants in sorted(claimants_by_pipeline(session).items()):
-            room = self._room(session, pipeline, claimants, workers.get(pipeline, 0))
-            if room > 0:
-                bundles += self._fill(session, pipeline, claimants, room, now)
+        while (chosen := place(seats, self._demands(hungry, queued, now))) is not None:
+            seat, pipeline = chosen[0], chosen[1].pipeline
+            room = self._settings.window_jobs - queued[pipeline]
+            taken = self._take(session, seat, pipeline, hungry[pipeline], room, now)
+            queued[pipeline] += len(taken)
+            bundles += [
+                Bundle(pipeline=pipeline, worker_id=seat.worker_id, tickets=each)
+                for each in split(taken)
+            ]
         return bundles
 
-    def _room(
-        self, session: Session, pipeline: str, claimants: Sequence[Claimant], workers: int
-    ) -> int:
-        """Return how many more jobs the window takes.
-
-        A worker is kept two bundles or a second ahead, whichever is more: quick jobs must not run
-        out between two steps, and slow ones must not make a newcomer wait.
-        """
-        quickest = min(claimant.cost_s for claimant in claimants)
-        ahead = max(2 * bundle_size(quickest, self._settings), int(1 / quickest))
-        wanted = min(max(workers, 1) * ahead, self._settings.window_jobs)
-        return wanted - queued_count(session, pipeline)
-
-    def _fill(
+    def _take(
         self,
         session: Session,
+        seat: Seat,
         pipeline: str,
-        claimants: Sequence[Claimant],
+        hungry: list[Claimant],
         room: int,
         now: datetime,
-    ) -> list[Bundle]:
-        """Serve the least served batch a bundle at a time, until the room or the work is gone."""
-        served = self._served[pipeline] = caught_up(self._served.get(pipeline, {}), claimants)
-        hungry = list(claimants)
-        bundles: list[Bundle] = []
-        while room > 0 and hungry:
-            claimant = next_served(hungry, served)
-            size = min(room, bundle_size(claimant.cost_s, self._settings))
-            taken = jobs.take(session, claimant.batch_id, pipeline, limit=size, now=now)
-            served[claimant.batch_id] += len(taken) * claimant.cost_s
-            room -= len(taken)
-            bundles += [Bundle(pipeline=pipeline, tickets=each) for each in split(taken)]
-            if len(taken) < size:
-                hungry.remove(claimant)
-        self._served[pipeline] = without_credit(served, hungry)
-        return bundles
+    ) -> list[Queued]:
+        """Take a bundle of whose turn it is; who has no more is struck off the hungry ones."""
+        claimant = self._shares[pipeline].next_served(hungry)
+        size = min(bundle_size(claimant.cost_s, self._settings), room)
+        taken = jobs.take(
+            session, claimant.batch_id, pipeline, limit=size, now=now, worker_id=seat.worker_id
+        )
+        if len(taken) < size:
+            hungry.remove(claimant)
+        self._note(seat, pipeline, claimant, len(taken), now)
+        return taken
+
+    def _remember(self, hungry: dict[str, list[Claimant]], now: datetime) -> None:
+        """Begin to count for pipelines that are new; forget those that nobody wants any more."""
+        self._fed = {name: at for name, at in self._fed.items() if name in hungry}
+        self._shares = {name: had for name, had in self._shares.items() if name in hungry}
+        for pipeline, claimants in hungry.items():
+            self._fed.setdefault(pipeline, now)
+            self._shares.setdefault(pipeline, Shares()).keep(claimants)
+
+    def _seats(
+        self, session: Session, loads: Sequence[Load], hungry: dict[str, list[Claimant]]
+    ) -> list[Seat]:
+        """Return the living workers, and the queues of pipelines that none of them can serve."""
+        costs = {each.batch_id: each.cost_s for found in hungry.values() for each in found}
+        held = defaultdict[UUID | str, float](float)
+        for load in loads:
+            held[load.worker_id or load.pipeline] += expected_s(load, costs)
+        workers = fleet.alive(session)
+        self._last = {each.id: self._last[each.id] for each in workers if each.id in self._last}
+        seats = [
+            Seat(
+                worker_id=worker.id,
+                ready=frozenset(worker.ready),
+                home=home_of(worker.resident, self._last.get(worker.id)),
+                load_s=held[worker.id],
+            )
+            for worker in workers
+        ]
+        unserved = hungry.keys() - {name for worker in workers for name in worker.ready}
+        return seats + [
+            Seat(worker_id=None, ready=frozenset({name}), home=frozenset({name}), load_s=held[name])
+            for name in unserved
+        ]
+
+    def _demands(
+        self, hungry: dict[str, list[Claimant]], queued: Counter[str], now: datetime
+    ) -> list[Demand]:
+        """Return the pipelines that want to be served, the least recently fed first."""
+        return [
+            Demand(
+                pipeline=pipeline,
+                priority=max(claimant.priority for claimant in hungry[pipeline]),
+                ahead_s=ahead_s(hungry[pipeline], self._settings),
+                overdue=(now - fed).total_seconds() > self._settings.switch_after_s,
+            )
+            for pipeline, fed in self._fed.items()
+            if hungry[pipeline] and queued[pipeline] < self._settings.window_jobs
+        ]
+
+    def _note(
+        self, seat: Seat, pipeline: str, claimant: Claimant, count: int, now: datetime
+    ) -> None:
+        """Keep account of what was given to whom; nothing to give counts as having had a turn."""
+        seconds = count * claimant.cost_s
+        self._shares[pipeline].charge(claimant, seconds)
+        del self._fed[pipeline]
+        self._fed[pipeline] = now
+        seat.load_s += seconds
+        if count and seat.worker_id is not None:
+            self._last[seat.worker_id] = pipeline
+            seat.home = home_of(seat.home, pipeline)
 
 
 def bundle_size(cost_s: float, settings: Settings) -> int:
     """Return how many jobs of this cost make a bundle."""
     return max(1, min(settings.bundle_jobs, int(settings.bundle_s / max(cost_s, 1e-6))))
+
+
+def ahead_s(claimants: Sequence[Claimant], settings: Settings) -> float:
+    """Return the load, in seconds, below which a worker is given more of a pipeline.
+
+    It goes by the quickest batch: one of long jobs beside it must not let the quick one's pile up,
+    and one long job fills the window by itself, until it is done.
+    """
+    bundle_s = min(each.cost_s * bundle_size(each.cost_s, settings) for each in claimants)
+    return max(BUNDLES_AHEAD * bundle_s, AHEAD_S)
 
 
 def split(taken: Sequence[Queued]) -> list[tuple[Ticket, ...]]:
@@ -132,61 +198,41 @@ def split(taken: Sequence[Queued]) -> list[tuple[Ticket, ...]]:
     return [together, *alone] if together else alone
 
 
-def next_served(hungry: Sequence[Claimant], served: dict[UUID, float]) -> Claimant:
-    """Return whose turn it is: by priority, then the least served owner, then batch."""
-    by_owner: dict[str, float] = {}
-    for claimant in hungry:
-        by_owner[claimant.owner] = by_owner.get(claimant.owner, 0.0) + served[claimant.batch_id]
-    return min(
-        hungry,
-        key=lambda c: (-c.priority, by_owner[c.owner], served[c.batch_id], c.batch_id),
-    )
-
-
-def without_credit(served: dict[UUID, float], hungry: Sequence[Claimant]) -> dict[UUID, float]:
-    """Level a batch that had nothing to queue with those that had: waiting earns no arrears."""
-    level = min((served[claimant.batch_id] for claimant in hungry), default=0.0)
-    return {batch_id: max(had, level) for batch_id, had in served.items()}
-
-
-def caught_up(served: dict[UUID, float], claimants: Sequence[Claimant]) -> dict[UUID, float]:
-    """Forget batches that are gone; let new ones begin level with the least served, not at zero.
-
-    Else a batch that arrives after a day of others would have the fleet for itself for a day.
-    """
-    level = min((served[c.batch_id] for c in claimants if c.batch_id in served), default=0.0)
-    return {c.batch_id: served.get(c.batch_id, level) - level for c in claimants}
-
-
 def claimants_by_pipeline(session: Session) -> dict[str, list[Claimant]]:
-    """Return the active batches that may queue jobs, by the pipeline that their jobs need."""
+    """Return the active batches that may queue jobs, by the pipelines that their jobs need."""
+    active = batches.active(session)
+    typical = typical_costs(active)
     found: dict[str, list[Claimant]] = {}
-    for batch in batches.active(session):
+    for batch in active:
         if batch.state in (BatchState.PAUSED, BatchState.CANCELLED):
             continue
         claimant = Claimant(
             batch_id=batch.id,
             owner=batch.owner,
             priority=batch.priority,
-            cost_s=expected_cost(batch),
+            cost_s=expected_cost(batch, typical.get(batch.endpoint, UNKNOWN_COST_S)),
         )
         for pipeline in batch.pipelines:
             found.setdefault(pipeline, []).append(claimant)
     return found
 
 
-def expected_cost(batch: Batch) -> float:
-    """Return the mean device time of the batch's finished jobs, in seconds."""
-    if not batch.succeeded:
-        return UNKNOWN_COST_S
-    mean = batch.device_s / batch.succeeded
-    return mean if math.isfinite(mean) and mean > 0 else UNKNOWN_COST_S
+def typical_costs(active: Sequence[Batch]) -> dict[str, float]:
+    """Return the mean device time of a job of each endpoint, where anything is known of it."""
+    known = [batch for batch in active if batch.succeeded]
+    return {
+        endpoint: sum(each.device_s for each in known if each.endpoint == endpoint)
+        / sum(each.succeeded for each in known if each.endpoint == endpoint)
+        for endpoint in {batch.endpoint for batch in known}
+    }
 
 
-def queued_count(session: Session, pipeline: str) -> int:
-    """Count the pipeline's queued jobs; no more than its window is wide."""
-    count = session.execute(
-        text("select count(*) from jobs where pipeline = :pipeline and state = 'queued'"),
-        {"pipeline": pipeline},
-    ).scalar_one()
-    return int(count)
+def expected_cost(batch: Batch, typical_s: float) -> float:
+    """Return the mean device time of the batch's finished jobs, in seconds; else the typical."""
+    mean = batch.device_s / batch.succeeded if batch.succeeded else typical_s
+    return max(mean, LEAST_COST_S)
+
+
+def expected_s(load: Load, costs: dict[UUID, float]) -> float:
+    """Return the device time of jobs that were handed out; those of paused batches count too."""
+    return load.jobs * costs.get(load.batch_id, UNKNOWN_COST_S)

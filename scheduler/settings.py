@@ -107,11 +107,16 @@ class Settings(BaseSettings):
     bundle_s: float = Field(
         default=5.0,
         gt=0,
-        description="A bundle is at most this much expected device time; a worker holds four.",
+        description="A bundle is at most this much expected device time, or one job.",
     )
     bundle_jobs: int = Field(default=32, ge=1, le=500, description="Most jobs in one bundle.")
     window_jobs: int = Field(
         default=2000, ge=1, description="Most jobs of one pipeline waiting in Redis."
+    )
+    switch_after_s: float = Field(
+        default=30.0,
+        ge=0,
+        description="A pipeline that nothing was done for this long makes a worker switch to it.",
     )
     ingest_rows: int = Field(default=5000, ge=1, description="Manifest rows committed at a time.")
 

@@ -2,16 +2,16 @@
 
 import json
 import time
+from collections.abc import Mapping
 from datetime import datetime
 
 import redis
 import structlog
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from scheduler import broker
 from scheduler.ledger import fleet, jobs, lapses
-from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.jobs import Ending, Listed, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
@@ -52,33 +52,32 @@ class Sweeper:
         with self._ledger.begin() as session:
             if time.monotonic() >= self._lapses_from:
                 lapse(session, now, self._settings)
-            pipelines = queued_pipelines(session)
+            orphans = lapses.unqueue_orphans(session)
+            gone = fleet.lately_stopped(session)
+        if orphans:
+            log.warning("messages.orphaned", jobs=len(orphans))
         forgotten = broker.flushed(self._client, self._settings)
-        missing: dict[Ticket, datetime] = {}
-        for pipeline in pipelines:
-            missing |= self._sweep_messages(pipeline, forgotten=forgotten)
-        self._missing = missing
+        self._missing = self._sweep_messages(forgotten=forgotten)
+        broker.forget_workers(self._client, self._settings, gone)
 
-    def _sweep_messages(self, pipeline: str, *, forgotten: bool) -> dict[Ticket, datetime]:
+    def _sweep_messages(self, *, forgotten: bool) -> dict[Ticket, datetime]:
         """Put lost messages' jobs back and return those that were missing for the first time."""
         with self._ledger.begin() as session:
-            queued = jobs.queued(session, pipeline)
+            queued = jobs.queued(session)
             death = fleet.last_death(session)
-        known = broker.presence(self._client, self._settings, pipeline)
+        if not queued:
+            return {}
+        queues = {broker.queue_of(each.pipeline, each.worker_id) for each in queued.values()}
+        known = broker.presence(self._client, self._settings, queues)
         missing = {
-            ticket: since
-            for ticket, since in queued.items()
+            ticket: each.queued_at
+            for ticket, each in queued.items()
             if ticket not in known.listed and ticket not in known.unacked
         }
         # One look may fall into the blink between a worker's pop and its note of it; two can't,
         # but after a flush there is nothing to wait for.
         lost = [t for t, since in missing.items() if forgotten or self._missing.get(t) == since]
-        orphans = [
-            ticket
-            for ticket, taken_at in known.unacked.items()
-            if death is not None and taken_at < death and ticket not in known.listed
-        ]
-        self._put_back(lost, orphans, death)
+        self._put_back(lost, held_by_nobody(queued, known, death), death)
         return missing
 
     def _put_back(self, lost: list[Ticket], orphans: list[Ticket], death: datetime | None) -> None:
@@ -88,6 +87,26 @@ class Sweeper:
             back = jobs.unqueue(session, lost) | jobs.unqueue(session, orphans, before=death)
         if back:
             log.warning("messages.lost", jobs=len(back))
+
+
+def held_by_nobody(
+    queued: Mapping[Ticket, Listed], known: broker.Presence, death: datetime | None
+) -> list[Ticket]:
+    """Name jobs whose message a worker took, from a pipeline's queue, that may have died since.
+
+    Nobody knows which worker took such a message, and the moment that Redis has for it is by the
+    worker's clock. So only the ledger's clock is asked: whatever was queued before the last death
+    is put back, once. If a living worker has it after all, the second message wins nothing.
+    """
+    return [
+        ticket
+        for ticket, each in queued.items()
+        if death is not None
+        and each.queued_at < death
+        and each.worker_id is None
+        and ticket in known.unacked
+        and ticket not in known.listed
+    ]
 
 
 def lapse(session: Session, now: datetime, settings: Settings) -> None:
@@ -111,8 +130,3 @@ def _lapse_error(settings: Settings) -> dict[str, str]:
         "message": f"its worker died or fell silent {settings.max_failures} times while it ran, "
         "in the end with no other job beside it: the image or the endpoint may crash the process",
     }
-
-
-def queued_pipelines(session: Session) -> list[str]:
-    """Name the pipelines that have queued jobs."""
-    return list(session.scalars(text("select distinct pipeline from jobs where state = 'queued'")))

@@ -96,6 +96,7 @@ class Heartbeat:
         self._lease_s = lease_s
         self._strangers: set[Ticket] = set()
         self._stopping = threading.Event()
+        self._hurried = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self, stop: threading.Event) -> None:
@@ -113,9 +114,14 @@ class Heartbeat:
         """Tell whether it still beats."""
         return self._thread.is_alive()
 
+    def hurry(self) -> None:
+        """Beat now, there is something to tell or to hear."""
+        self._hurried.set()
+
     def stop(self) -> None:
         """Beat no more; what was started is left to the ledger."""
         self._stopping.set()
+        self._hurried.set()
         if self._thread.ident is not None:
             self._thread.join(SOONEST_S)
 
@@ -154,7 +160,11 @@ class Heartbeat:
     def _run(self) -> None:
         wait_s = self._lease_s / BEATS_PER_LEASE
         failing = False
-        while not self._stopping.wait(min(wait_s, SOONEST_S) if failing else wait_s):
+        while True:
+            self._hurried.wait(min(wait_s, SOONEST_S) if failing else wait_s)
+            self._hurried.clear()
+            if self._stopping.is_set():
+                return
             try:
                 self.beat()
             except LedgerUnavailable as exc:

@@ -91,6 +91,7 @@ class Worker:
         self._readiness = found
         self._id = uuid7()
         self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._stopping = False
         self._budget = settings.device_memory_bytes or device.memory_bytes
         self._ledger = Ledger(settings, connections=BUNDLES_AT_ONCE + 1)
         # The heartbeat must not wait for a connection behind anything else.
@@ -119,7 +120,8 @@ class Worker:
             return True
         self._engine.start()
         tasks.register(app, self._engine.run)
-        queues = [broker.queue_name(pipeline) for pipeline in self._readiness.ready]
+        shared = [broker.queue_name(pipeline) for pipeline in self._readiness.ready]
+        queues = [broker.worker_queue(self._id), *shared]
         consumer = Consumer(app, queues)
         stalled = threading.Event()
 
@@ -153,6 +155,8 @@ class Worker:
         stop.wait()
         log.info("worker.draining", worker=self._name, grace_s=self._settings.grace_s)
         consumer.stop()
+        self._stopping = True
+        self._heartbeat.hurry()  # what lies in our queue goes to others, not only once we are gone
         self._engine.drain(self._settings.grace_s)
 
     def _sign_off(self) -> None:
@@ -176,4 +180,5 @@ class Worker:
             ready=self._readiness.ready,
             not_ready=self._readiness.not_ready,
             resident=self._residency.sizes(),
+            stopping=self._stopping,
         )

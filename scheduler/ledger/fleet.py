@@ -26,6 +26,7 @@ class Self:
         ready: Pipelines it can serve.
         not_ready: Pipelines it can't, each with the reason.
         resident: Pipelines on the device, each with the bytes it takes.
+        stopping: It takes nothing new, and only finishes what it has.
     """
 
     id: UUID
@@ -36,14 +37,18 @@ class Self:
     ready: tuple[str, ...] = ()
     not_ready: dict[str, str] = field(default_factory=dict)
     resident: dict[str, int] = field(default_factory=dict)
+    stopping: bool = False
 
 
 _REGISTER = text("""
 with self as (
-    insert into workers (id, name, device, memory_bytes, version, ready, not_ready, resident)
+    insert into workers (id, name, device, memory_bytes, version, ready, not_ready, resident,
+        stopped_at)
     values (:id, :name, :device, :memory_bytes, :version, cast(:ready as jsonb),
-        cast(:not_ready as jsonb), cast(:resident as jsonb))
-    on conflict (id) do update set last_seen = clock_timestamp(), stopped_at = null,
+        cast(:not_ready as jsonb), cast(:resident as jsonb),
+        case when :stopping then clock_timestamp() end)
+    on conflict (id) do update set last_seen = clock_timestamp(),
+        stopped_at = case when :stopping then coalesce(workers.stopped_at, clock_timestamp()) end,
         ready = excluded.ready, not_ready = excluded.not_ready, resident = excluded.resident
 )
 insert into leases (worker_id, expires_at)
@@ -65,6 +70,7 @@ def renew(session: Session, worker: Self, *, lease_s: float) -> None:
             "ready": json.dumps(dict.fromkeys(worker.ready, True)),
             "not_ready": json.dumps(worker.not_ready),
             "resident": json.dumps(worker.resident),
+            "stopping": worker.stopping,
             "lease_s": lease_s,
         },
     )
@@ -98,6 +104,15 @@ def last_death(session: Session) -> datetime | None:
         text("select max(stopped_at) from workers where stopped_at > now() - interval '1 day'")
     )
     return found
+
+
+def lately_stopped(session: Session) -> list[UUID]:
+    """Name the workers that stopped within the hour: nobody reads their queues."""
+    return list(
+        session.scalars(
+            text("select id from workers where stopped_at > now() - interval '1 hour'"),
+        )
+    )
 
 
 def alive(session: Session) -> list[Worker]:

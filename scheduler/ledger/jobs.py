@@ -288,7 +288,8 @@ with given as (
         and (cast(:before as timestamptz) is null or jobs.queued_at < :before)
     for update of jobs skip locked
 )
-update jobs set state = 'waiting', queued_at = null from found where jobs.id = found.id
+update jobs set state = 'waiting', queued_at = null, worker_id = null
+from found where jobs.id = found.id
 returning jobs.id
 """)
 
@@ -321,7 +322,8 @@ with chosen as (
     order by run_after, line limit :limit
     for update skip locked
 )
-update jobs set state = 'queued', queued_at = :now from chosen where jobs.id = chosen.id
+update jobs set state = 'queued', queued_at = :now, worker_id = :worker_id
+from chosen where jobs.id = chosen.id
 returning jobs.id, jobs.epoch, jobs.alone, jobs.line
 """)
 
@@ -334,25 +336,85 @@ class Queued(NamedTuple):
 
 
 def take(
-    session: Session, batch_id: UUID, pipeline: str, *, limit: int, now: datetime
+    session: Session,
+    batch_id: UUID,
+    pipeline: str,
+    *,
+    limit: int,
+    now: datetime,
+    worker_id: UUID | None = None,
 ) -> list[Queued]:
-    """Move up to `limit` due jobs of a batch `waiting -> queued`, oldest first."""
+    """Move up to `limit` due jobs of a batch `waiting -> queued`, oldest first.
+
+    Args:
+        session: The transaction.
+        batch_id: Of this batch.
+        pipeline: Of this pipeline.
+        limit: At most so many.
+        now: The database's time.
+        worker_id: The worker whose queue they go to; any worker may claim them all the same.
+    """
     rows = session.execute(
-        _TAKE, {"batch_id": batch_id, "pipeline": pipeline, "limit": limit, "now": now}
+        _TAKE,
+        {
+            "batch_id": batch_id,
+            "pipeline": pipeline,
+            "limit": limit,
+            "now": now,
+            "worker_id": worker_id,
+        },
     )
     ordered = sorted(rows, key=lambda row: row.line)
     return [Queued(Ticket(row.id, row.epoch), row.alone) for row in ordered]
 
 
 _ALL_QUEUED = text("""
-select id, epoch, queued_at from jobs where pipeline = :pipeline and state = 'queued'
+select id, epoch, pipeline, worker_id, queued_at from jobs where state = 'queued'
 """)
 
 
-def queued(session: Session, pipeline: str) -> dict[Ticket, datetime]:
-    """Return the pipeline's queued jobs and since when; no more than the window is wide."""
-    rows = session.execute(_ALL_QUEUED, {"pipeline": pipeline})
-    return {Ticket(row.id, row.epoch): row.queued_at for row in rows}
+class Listed(NamedTuple):
+    """Where a queued job's message should be, and since when."""
+
+    pipeline: str
+    worker_id: UUID | None
+    queued_at: datetime
+
+
+def queued(session: Session) -> dict[Ticket, Listed]:
+    """Return all queued jobs; no more than the windows are wide."""
+    rows = session.execute(_ALL_QUEUED)
+    return {
+        Ticket(row.id, row.epoch): Listed(row.pipeline, row.worker_id, row.queued_at)
+        for row in rows
+    }
+
+
+_LOADS = text("""
+select state, worker_id, pipeline, batch_id, count(*) as jobs from jobs where state = 'queued'
+group by state, worker_id, pipeline, batch_id
+union all
+select state, worker_id, pipeline, batch_id, count(*) from jobs where state = 'running'
+group by state, worker_id, pipeline, batch_id
+""")
+
+
+class Load(NamedTuple):
+    """How many jobs of a batch a worker's queue, or a pipeline's, or a worker holds."""
+
+    state: JobState
+    worker_id: UUID | None
+    pipeline: str
+    batch_id: UUID
+    jobs: int
+
+
+def loads(session: Session) -> list[Load]:
+    """Count what was handed out and has not ended; no more than the windows are wide."""
+    return [
+        Load(JobState(row.state), row.worker_id, row.pipeline, row.batch_id, row.jobs)
+        for row in session.execute(_LOADS)
+    ]
 
 
 # One state at a time, and in no order: so each uses the small index of its state, however many rows

@@ -42,3 +42,25 @@ def exhausted(
     """Name the lapsed jobs whose budget of failures this lapse used up; they stay locked."""
     rows = session.execute(_EXHAUSTED, {"now": now, "max_failures": max_failures, "limit": limit})
     return [Ticket(row.id, row.epoch) for row in rows]
+
+
+_ORPHANED = text("""
+with orphans as (
+    select jobs.id from jobs left join workers on workers.id = jobs.worker_id
+    where jobs.state = 'queued' and jobs.worker_id is not null
+        and (workers.id is null or workers.stopped_at is not null)
+    limit :limit
+    for update of jobs skip locked
+)
+update jobs set state = 'waiting', queued_at = null, worker_id = null
+from orphans where jobs.id = orphans.id
+returning jobs.id
+""")
+
+
+def unqueue_orphans(session: Session, *, limit: int = 5000) -> set[UUID]:
+    """Move `queued -> waiting` what lies in the queue of a worker that takes no more of it.
+
+    That costs no failure. Whoever has such a message in hand may still claim its job.
+    """
+    return set(session.scalars(_ORPHANED, {"limit": limit}))

@@ -1,29 +1,29 @@
+import base64
+import itertools
+import json
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
 import redis
 from celery import Celery
-from hypothesis import given
-from hypothesis import strategies as st
 from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from scheduler import broker
-from scheduler.dispatch import (
-    Claimant,
-    Dispatcher,
-    bundle_size,
-    caught_up,
-    next_served,
-    split,
-    without_credit,
-)
-from scheduler.ledger import batches
+from scheduler.dispatch import Dispatcher, bundle_size, split
+from scheduler.ledger import batches, jobs
+from scheduler.ledger.intake import NewJob
 from scheduler.ledger.jobs import Queued, Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
-from tests.factories import ENDPOINT, make_batch, make_worker
+from tests.factories import ENDPOINT, make_batch, make_row, make_worker
+
+OTHER = "enlarger/other"
+QUEUE = broker.queue_name(ENDPOINT)
 
 
 def step(dispatcher: Dispatcher, ledger: Ledger) -> int:
@@ -33,7 +33,11 @@ def step(dispatcher: Dispatcher, ledger: Ledger) -> int:
 
 
 def listed(client: redis.Redis, settings: Settings) -> set[Ticket]:
-    return broker.presence(client, settings, ENDPOINT).listed
+    return broker.presence(client, settings, [QUEUE]).listed
+
+
+def listed_for(client: redis.Redis, settings: Settings, worker: UUID) -> set[Ticket]:
+    return broker.presence(client, settings, [broker.worker_queue(worker)]).listed
 
 
 def batches_of(ledger: Ledger, tickets: set[Ticket]) -> Counter[UUID]:
@@ -139,31 +143,6 @@ def test_costly_jobs_make_small_bundles() -> None:
     assert sizes == [32, 32, 10, 1, 1]
 
 
-@given(st.lists(st.tuples(st.sampled_from("abc"), st.floats(0.01, 10)), min_size=1, max_size=8))
-def test_owners_share_a_pipeline_evenly(batches_: list[tuple[str, float]]) -> None:
-    claimants = [
-        Claimant(batch_id=uuid7(), owner=owner, priority=0, cost_s=cost) for owner, cost in batches_
-    ]
-    served = caught_up({}, claimants)
-
-    for _ in range(400):
-        turn = next_served(claimants, served)
-        served[turn.batch_id] += turn.cost_s
-
-    totals: dict[str, float] = {}
-    for claimant in claimants:
-        totals[claimant.owner] = totals.get(claimant.owner, 0) + served[claimant.batch_id]
-    assert max(totals.values()) - min(totals.values()) <= max(c.cost_s for c in claimants) + 1e-6
-
-
-def test_a_newcomer_begins_level_with_the_least_served() -> None:
-    old, new = (Claimant(batch_id=uuid7(), owner="", priority=0, cost_s=1) for _ in range(2))
-
-    served = caught_up({old.batch_id: 1000.0, uuid7(): 5.0}, [old, new])
-
-    assert served == {old.batch_id: 0.0, new.batch_id: 0.0}
-
-
 def test_a_publish_that_fails_leaves_rows_for_the_sweeper(
     ledger: Ledger, settings: Settings
 ) -> None:
@@ -183,9 +162,165 @@ def test_a_publish_that_fails_leaves_rows_for_the_sweeper(
     assert states == ["queued", "queued"]
 
 
-def test_a_batch_that_has_nothing_to_queue_saves_up_no_credit() -> None:
-    idle, busy = uuid7(), Claimant(batch_id=uuid7(), owner="", priority=0, cost_s=1)
+def known_cost(ledger: Ledger, batch: UUID, cost_s: float) -> None:
+    """Let a batch have finished a hundred jobs of this cost."""
+    with ledger.begin() as session:
+        session.execute(
+            text("update batches set succeeded = 100, device_s = 100 * :cost_s where id = :id"),
+            {"id": batch, "cost_s": cost_s},
+        )
 
-    served = without_credit({idle: 1.0, busy.batch_id: 50.0}, [busy])
 
-    assert served == {idle: 50.0, busy.batch_id: 50.0}
+def rows_of(pipeline: str, count: int) -> list[NewJob]:
+    return [make_row(line, pipeline=pipeline, endpoint=pipeline) for line in range(1, count + 1)]
+
+
+def finish_queued(ledger: Ledger, worker: UUID) -> None:
+    """Let a worker do all that lies in its queue."""
+    with ledger.begin() as session:
+        session.execute(
+            text("update jobs set state = 'succeeded' where worker_id = :id and state = 'queued'"),
+            {"id": worker},
+        )
+
+
+def test_long_jobs_beside_quick_ones_do_not_fill_the_window(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings
+) -> None:
+    worker = make_worker(ledger)
+    quick, long = make_batch(ledger, 500), make_batch(ledger, 500)
+    known_cost(ledger, quick, 0.5)
+    known_cost(ledger, long, 100)
+
+    step(Dispatcher(ledger, app, settings), ledger)
+
+    shares = batches_of(ledger, listed_for(client, settings, worker))
+    assert shares[long] <= 1
+    assert shares[quick] == 10, "a bundle of its own, before or behind the long one"
+
+
+def test_quick_and_long_jobs_have_the_same_time_in_the_long_run(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings
+) -> None:
+    worker = make_worker(ledger)
+    quick, long = make_batch(ledger, 700), make_batch(ledger, 20)
+    known_cost(ledger, quick, 0.5)
+    known_cost(ledger, long, 20)
+    dispatcher = Dispatcher(ledger, app, settings)
+
+    for _ in range(25):
+        step(dispatcher, ledger)
+        finish_queued(ledger, worker)
+
+    with ledger.begin() as session:
+        rows = session.execute(text("select batch_id from jobs where state = 'succeeded'"))
+        had = Counter(row.batch_id for row in rows)
+    assert abs(had[quick] * 0.5 - had[long] * 20) <= 25
+
+
+def test_what_a_worker_runs_counts_as_much_as_what_waits_for_it(
+    ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    worker = make_worker(ledger)
+    batch = make_batch(ledger, 500)
+    known_cost(ledger, batch, 100)
+    dispatcher = Dispatcher(ledger, app, settings)
+    assert step(dispatcher, ledger) == 2
+    with ledger.begin() as session:
+        tickets = list(jobs.queued(session))
+        assert len(jobs.claim(session, tickets, worker_id=worker, deadline_s=60)) == 2
+
+    assert step(dispatcher, ledger) == 0
+
+
+def test_a_bundle_goes_to_the_worker_that_has_its_pipeline_resident(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings
+) -> None:
+    both = (ENDPOINT, OTHER)
+    has_other = make_worker(ledger, ready=both, resident={OTHER: 1})
+    has_it = make_worker(ledger, ready=both, resident={ENDPOINT: 1})
+    make_batch(ledger, 5)
+
+    step(Dispatcher(ledger, app, settings), ledger)
+
+    assert len(listed_for(client, settings, has_it)) == 5
+    assert not listed_for(client, settings, has_other)
+    assert not listed(client, settings)
+
+
+def test_a_worker_switches_once_the_other_pipeline_has_waited_too_long_and_not_before(
+    ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    worker = make_worker(ledger, ready=(ENDPOINT, OTHER), resident={ENDPOINT: 1})
+    make_batch(ledger, 500)
+    make_batch(ledger, rows_of(OTHER, 500), endpoint=OTHER)
+    dispatcher = Dispatcher(ledger, app, settings)
+    with ledger.begin() as session:
+        now = database_time(session)
+
+    given: list[set[str]] = []
+    for seconds in range(0, 100, 10):
+        dispatcher.step(now + timedelta(seconds=seconds))
+        with ledger.begin() as session:
+            given.append({each.pipeline for each in jobs.queued(session).values()})
+        finish_queued(ledger, worker)
+
+    assert settings.switch_after_s == 30
+    assert given == [{ENDPOINT}] * 4 + [{OTHER}] * 3 + [{ENDPOINT}] * 3
+
+
+def test_what_no_living_worker_can_serve_waits_in_its_pipeline_s_queue(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings
+) -> None:
+    make_worker(ledger, ready=(OTHER,))
+    make_batch(ledger, 5)
+
+    step(Dispatcher(ledger, app, settings), ledger)
+
+    assert len(listed(client, settings)) == 5
+
+
+def test_a_worker_that_is_stopping_is_given_nothing(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings
+) -> None:
+    stopping, staying = make_worker(ledger, stopping=True), make_worker(ledger)
+    make_batch(ledger, 5)
+
+    step(Dispatcher(ledger, app, settings), ledger)
+
+    assert not listed_for(client, settings, stopping)
+    assert len(listed_for(client, settings, staying)) == 5
+
+
+def test_two_schedulers_at_once_publish_every_job_once(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings
+) -> None:
+    workers = [make_worker(ledger) for _ in range(2)]
+    for _ in range(4):
+        make_batch(ledger, 100)
+    start = threading.Barrier(2)
+
+    def dispatch() -> int:
+        dispatcher = Dispatcher(ledger, broker.make_app(settings), settings)
+        start.wait(10)
+        return sum(step(dispatcher, ledger) for _ in range(3))
+
+    with ThreadPoolExecutor(2) as pool:
+        counts = [each.result(30) for each in [pool.submit(dispatch) for _ in range(2)]]
+
+    lists = [client.lrange(name(settings, worker), 0, -1) for worker in workers]
+    published = [ticket for raw in itertools.chain(*lists) for ticket in tickets_in(raw)]
+    with ledger.begin() as session:
+        queued = set(jobs.queued(session))
+    assert sum(counts) == len(published) == len(set(published))
+    assert set(published) == queued
+
+
+def name(settings: Settings, worker: UUID) -> str:
+    return settings.redis_prefix + broker.worker_queue(worker)
+
+
+def tickets_in(raw: bytes) -> list[Ticket]:
+    """Read a message as a worker does."""
+    args, _kwargs, _embed = json.loads(base64.b64decode(json.loads(raw)["body"]))
+    return broker.tickets_of(args[0])

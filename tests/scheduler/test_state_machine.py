@@ -90,7 +90,7 @@ class Ledgers(RuleBasedStateMachine):
     @rule()
     def lose_messages(self) -> None:
         with self.ledger.begin() as session:
-            jobs.unqueue(session, list(jobs.queued(session, ENDPOINT)))
+            jobs.unqueue(session, list(jobs.queued(session)))
 
     @rule()
     def cancel(self) -> None:

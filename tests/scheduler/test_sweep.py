@@ -1,12 +1,15 @@
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import pytest
 import redis
 from celery import Celery
 from sqlalchemy import text
 
+from scheduler import broker
 from scheduler.dispatch import Dispatcher
 from scheduler.ledger import fleet, jobs
+from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from scheduler.sweep import Sweeper
@@ -105,7 +108,7 @@ def test_a_message_in_a_dead_worker_s_hands_is_put_back(
     ledger: Ledger, app: Celery, settings: Settings, sweeper: Sweeper
 ) -> None:
     before = states(ledger).count("queued")
-    make_worker(ledger, lease_s=0.001)
+    make_worker(ledger, lease_s=-1.0)
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue(QUEUE)
         queue.get(timeout=5)
@@ -120,7 +123,7 @@ def test_a_message_in_a_dead_worker_s_hands_is_put_back(
 
 def test_a_lapsed_lease_buries_the_worker(ledger: Ledger, sweeper: Sweeper) -> None:
     batch = make_batch(ledger, 1)
-    worker = make_worker(ledger, lease_s=0.001)
+    worker = make_worker(ledger, lease_s=-1.0)
     with ledger.begin() as session:
         taken = jobs.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
         jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
@@ -137,7 +140,7 @@ def test_after_the_ledger_was_away_silent_workers_are_left_alone_for_a_while(
     ledger: Ledger, client: redis.Redis, settings: Settings
 ) -> None:
     batch = make_batch(ledger, 1)
-    worker = make_worker(ledger, lease_s=0.001)
+    worker = make_worker(ledger, lease_s=-1.0)
     with ledger.begin() as session:
         taken = jobs.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
         jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
@@ -161,3 +164,134 @@ def test_what_is_no_message_of_ours_is_passed_over(
     sweeper.step(now_of(ledger))
 
     assert states(ledger) == ["waiting"]
+
+
+@pytest.fixture
+def meant_for(
+    ledger: Ledger, app: Celery, settings: Settings, sweeper: Sweeper
+) -> tuple[UUID, list[Ticket]]:
+    """A worker, and three jobs whose message lies in its own queue."""
+    worker = make_worker(ledger)
+    make_batch(ledger, 3)
+    sweeper.step(now_of(ledger))  # sets the sentinel
+    assert Dispatcher(ledger, app, settings).step(now_of(ledger)) == 3
+    with ledger.begin() as session:
+        return worker, list(jobs.queued(session))
+
+
+def keys_of(client: redis.Redis, settings: Settings, worker: UUID) -> list[bytes]:
+    return client.keys(f"{settings.redis_prefix}*{worker}*")
+
+
+def test_what_lies_in_a_living_worker_s_queue_is_left_there(
+    ledger: Ledger,
+    client: redis.Redis,
+    settings: Settings,
+    sweeper: Sweeper,
+    meant_for: tuple[UUID, list[Ticket]],
+) -> None:
+    for _ in range(3):
+        sweeper.step(now_of(ledger))
+
+    assert states(ledger) == ["queued"] * 3
+    assert keys_of(client, settings, meant_for[0])
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped", "stopping"])
+def test_what_lies_in_a_dead_worker_s_queue_is_put_back_at_no_cost_and_the_queue_goes(
+    ledger: Ledger,
+    client: redis.Redis,
+    settings: Settings,
+    sweeper: Sweeper,
+    meant_for: tuple[UUID, list[Ticket]],
+    how: str,
+) -> None:
+    worker, _ = meant_for
+    if how == "killed":
+        make_worker(ledger, id=worker, lease_s=-1.0)
+    elif how == "stopping":
+        make_worker(ledger, id=worker, stopping=True)
+    else:
+        with ledger.begin() as session:
+            fleet.sign_off(session, worker)
+
+    sweeper.step(now_of(ledger))
+
+    assert states(ledger) == ["waiting"] * 3
+    assert keys_of(client, settings, worker) == []
+    with ledger.begin() as session:
+        assert set(session.scalars(text("select failures from jobs"))) == {0}
+        assert set(session.scalars(text("select worker_id from jobs"))) == {None}
+
+
+def test_a_message_that_a_worker_took_from_its_own_queue_before_it_died_is_put_back(
+    ledger: Ledger, app: Celery, sweeper: Sweeper, meant_for: tuple[UUID, list[Ticket]]
+) -> None:
+    worker, _ = meant_for
+    make_worker(ledger, id=worker, lease_s=-1.0)
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(broker.worker_queue(worker))
+        queue.get(timeout=5)
+
+        sweeper.step(now_of(ledger))
+        queue.close()
+
+    assert states(ledger) == ["waiting"] * 3
+
+
+def test_a_worker_that_starts_again_under_the_same_name_is_another_one(
+    ledger: Ledger,
+    app: Celery,
+    client: redis.Redis,
+    settings: Settings,
+    sweeper: Sweeper,
+    meant_for: tuple[UUID, list[Ticket]],
+) -> None:
+    before, tickets = meant_for
+    with ledger.begin() as session:
+        fleet.sign_off(session, before)
+    again = make_worker(ledger)
+
+    sweeper.step(now_of(ledger))
+    assert Dispatcher(ledger, app, settings).step(now_of(ledger)) == 3
+
+    known = broker.presence(client, settings, [broker.worker_queue(again)])
+    assert known.listed == set(tickets)
+    with ledger.begin() as session:
+        assert {each.worker_id for each in jobs.queued(session).values()} == {again}
+
+
+def test_after_a_flush_what_was_in_workers_queues_is_put_back_at_once(
+    ledger: Ledger,
+    client: redis.Redis,
+    settings: Settings,
+    sweeper: Sweeper,
+    meant_for: tuple[UUID, list[Ticket]],
+) -> None:
+    client.delete(*client.keys(settings.redis_prefix + "*"))
+
+    sweeper.step(now_of(ledger))
+
+    assert states(ledger) == ["waiting"] * 3
+
+
+@pytest.mark.usefixtures("queued")
+def test_a_living_worker_whose_clock_is_slow_keeps_what_it_took_after_a_death(
+    ledger: Ledger, app: Celery, client: redis.Redis, settings: Settings, sweeper: Sweeper
+) -> None:
+    before = states(ledger)
+    with ledger.begin() as session:
+        session.execute(text("update jobs set queued_at = now() + interval '1 s'"))
+    make_worker(ledger, lease_s=-1.0)
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        queue.get(timeout=5)
+        unacked = settings.redis_prefix + "unacked_index"
+        (tag,) = client.zrange(unacked, 0, -1)
+        client.zadd(unacked, {tag: 0.0})  # taken in 1970, by its clock
+
+        for _ in range(3):
+            sweeper.step(now_of(ledger))
+
+        assert states(ledger) == before
+        queue.close()

@@ -9,6 +9,7 @@ from redis.connection import ConnectionInterface
 from uuid_utils.compat import uuid7
 
 from scheduler import broker
+from scheduler.ledger import fleet
 from scheduler.ledger.jobs import Ticket
 from scheduler.settings import Settings
 from tests.system.invariants import check_all_succeeded
@@ -83,7 +84,8 @@ def _get_in_line_first(system: System, connection: ConnectionInterface) -> None:
     """Wait for a message as a worker does, longer than the worker: the next one is ours."""
     connection.send_command("CLIENT", "ID")
     ours = str(connection.read_response())
-    connection.send_command("BRPOP", system.settings.redis_prefix + QUEUE, 0)
+    system.wait_for("the worker's row", lambda: _queues(system), within_s=30)
+    connection.send_command("BRPOP", *_queues(system), 0)
 
     def is_first() -> bool:
         with system.servers.connect() as client:
@@ -91,6 +93,13 @@ def _get_in_line_first(system: System, connection: ConnectionInterface) -> None:
         return waits[ours] >= LONGER_THAN_ITS_NEIGHBOURS_S
 
     system.wait_for("the turn of the client that will die", is_first, within_s=30)
+
+
+def _queues(system: System) -> list[str]:
+    """Return the keys of the queues of all living workers."""
+    with system.ledger.begin() as session:
+        workers = fleet.alive(session)
+    return [system.settings.redis_prefix + broker.worker_queue(worker.id) for worker in workers]
 
 
 def test_doubled_stale_and_senseless_messages_make_no_job_run_twice(
