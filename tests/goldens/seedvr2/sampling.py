@@ -5,7 +5,7 @@ from math import sqrt
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from models import colorfix
 from models.seedvr2 import sampler
@@ -97,11 +97,36 @@ def check_transforms(case: Case) -> Iterator[Comparison]:
 
 
 def check_port_transforms(case: Case) -> Iterator[Comparison]:
-    """Skip how the port prepares a picture."""
-    for name in case.outputs:
-        yield skip(
-            name, "the product pads by repeating the border, and to the exact size asked for"
-        )
+    """The port's preparation of a picture."""
+    for index, sizes in enumerate(case.config["cases"]):
+        pixels = case.inputs[f"{index}/rgb_u8"]
+        size, prepared = port_prepare(pixels, sizes["resolution"], sizes["max_resolution"])
+        even = torch.tensor([side - side % 2 for side in size])  # as video codecs want it
+        yield compare(f"{index}/true_size", even, case.outputs[f"{index}/true_size"], Tolerance())
+        yield compare(f"{index}/norm", prepared, case.outputs[f"{index}/norm"], FLOAT32)
+
+
+def port_prepare(pixels: Tensor, shortest: int, longest: int) -> tuple[tuple[int, int], Tensor]:
+    """Resample `(1, 3, h, w)` uint8 to a shorter side, then down to a longer one if it is not 0.
+
+    Returns:
+        The size, and the picture in [-1, 1] with black up to multiples of 16 around it.
+    """
+    height, width = pixels.shape[2:]
+    short = min(height, width)
+    size = tuple(
+        shortest if side == short else int(shortest * side / short) for side in (height, width)
+    )
+    floats = _resample(pixels / 255, size)
+    if longest and max(size) > longest:
+        size = tuple(round(side * longest / max(size)) for side in size)
+        floats = _resample(floats, size)
+    padding = (0, -size[1] % 16, 0, -size[0] % 16)
+    return (size[0], size[1]), pad(floats.clamp(0, 1), padding) * 2 - 1
+
+
+def _resample(floats: Tensor, size: tuple[int, ...]) -> Tensor:
+    return interpolate(floats, size=size, mode="bicubic", antialias=True)
 
 
 def upstream_size(height: int, width: int, area: int) -> tuple[int, int]:
@@ -113,7 +138,7 @@ def upstream_size(height: int, width: int, area: int) -> tuple[int, int]:
 def upstream_prepare(pixels: Tensor, area: int) -> Tensor:
     """Resample `(1, 3, h, w)` uint8, cut the middle to multiples of 16, and scale to [-1, 1]."""
     size = upstream_size(*pixels.shape[2:], area)
-    floats = interpolate(pixels / 255, size=size, mode="bicubic", antialias=True).clamp(0, 1)
+    floats = _resample(pixels / 255, size).clamp(0, 1)
     height, width = (side - side % 16 for side in size)
     top, left = round((size[0] - height) / 2), round((size[1] - width) / 2)
     return floats[..., top : top + height, left : left + width] * 2 - 1
