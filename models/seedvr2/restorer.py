@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import torch
 from einops import rearrange
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.diffusion.noise import Noise
+from models.placement import resting_place
 from models.seedvr2 import sampler
 from models.seedvr2.dit import Dit
-from models.seedvr2.vae import Vae, sample
-from models.tiling.autoencoder import decoder_steps, encoder_steps
+from models.seedvr2.vae import CELL, Vae, sample
+from models.tiling.autoencoder import decoder_steps, encoder_steps, resting_bytes
 from models.tiling.vae import Floor, run
 
 SCALING = 0.9152
@@ -50,7 +51,8 @@ class Restorer:
             tick: Called before each tile of each layer; may raise to stop.
         """
         steps = encoder_steps(self.vae.encoder)
-        moments = run(steps, pixels.to(self.prompt.dtype), self._floor(tile, tick))
+        floor = self._floor(self.vae.encoder, pixels[0, 0].numel(), tile, tick)
+        moments = run(steps, pixels.to(self.prompt.dtype), floor).to(self.device)
         rows, columns = moments.shape[2:]
         drawn = noise.draw(1, sampler.CHANNELS, 1, rows, columns)[:, :, 0]
         latent = sample(moments, drawn.to(self.device))
@@ -82,7 +84,9 @@ class Restorer:
     def decode(self, latent: Tensor, *, tile: int, tick: Callable[[], None] = ignore) -> Tensor:
         """Return `(1, 3, H, W)` float32 pixels, roughly in [-1, 1], of an `(h, w, 16)` latent."""
         cells = rearrange(latent / SCALING, "h w c -> 1 c h w").to(self.prompt.dtype)
-        return run(decoder_steps(self.vae.decoder), cells, self._floor(tile, tick)).float()
+        floor = self._floor(self.vae.decoder, cells[0, 0].numel() * CELL**2, tile, tick)
+        return run(decoder_steps(self.vae.decoder), cells, floor).to(self.device).float()
 
-    def _floor(self, tile: int, tick: Callable[[], None]) -> Floor:
-        return Floor(device=self.device, rest=self.device, tile=tile, tick=tick)
+    def _floor(self, coder: nn.Module, pixels: int, tile: int, tick: Callable[[], None]) -> Floor:
+        rest = resting_place(resting_bytes(coder, pixels, self.prompt.dtype), self.device)
+        return Floor(device=self.device, rest=rest, tile=tile, tick=tick)

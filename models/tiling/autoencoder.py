@@ -89,6 +89,29 @@ def _attention(attention: nn.Module) -> list[Step]:
     ]
 
 
+def resting_bytes(coder: nn.Module, pixels: int, dtype: torch.dtype) -> int:
+    """Return what rests at most between the layers of an encoder or a decoder.
+
+    That is within the resnets at full resolution: what comes in, kept for the shortcut, and what
+    the first convolution makes of it.
+
+    Args:
+        coder: The encoder or the decoder.
+        pixels: Of the picture, at full resolution.
+        dtype: Of the activations.
+    """
+    parts = dict(coder.named_children())
+    if "up_blocks" in parts:
+        block = [*parts["up_blocks"].children()][-1]
+    else:
+        block = next(parts["down_blocks"].children())
+    channels = max(
+        sum(_group_norm(resnet, name).num_channels for name in ("norm1", "norm2"))
+        for resnet in block.get_submodule("resnets").children()
+    )
+    return pixels * channels * dtype.itemsize
+
+
 def attend(attention: nn.Module, picture: Tensor) -> Tensor:
     """Let every position of `(b, c, h, w)` look at every other: one head as wide as `c`.
 
@@ -112,9 +135,13 @@ def attend(attention: nn.Module, picture: Tensor) -> Tensor:
 
 
 def _norm(module: nn.Module, name: str, *, active: bool) -> Norm:
+    return Norm(norm=_group_norm(module, name), activation=_silu_in_place if active else None)
+
+
+def _group_norm(module: nn.Module, name: str) -> nn.GroupNorm:
     norm = module.get_submodule(name)
     assert isinstance(norm, nn.GroupNorm), f"{name} is a group norm in every KL autoencoder"
-    return Norm(norm=norm, activation=_silu_in_place if active else None)
+    return norm
 
 
 def _silu_in_place(tile: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class Floor(NamedTuple):
     Attributes:
         device: Of the network; tiles are brought there.
         rest: Where the whole picture lies between layers.
-        tile: The longest side of a tile's core, in pixels of the layer at hand.
+        tile: The longest side of a tile's core, in pixels of the layer at hand, where it has most.
         tick: Called before each tile; may raise to stop.
     """
 
@@ -139,7 +139,8 @@ def _traces(layers: Sequence[Local], length: int, tile: int) -> list[list[Span]]
     lengths = [length]
     for layer in layers:
         lengths.append(lengths[-1] * layer.up // layer.down)
-    return [_trace(layers, lengths, span) for span in part(lengths[-1], most=tile)]
+    most = max(tile * lengths[-1] // max(lengths), 1)  # so that no layer is given more than a tile
+    return [_trace(layers, lengths, span) for span in part(lengths[-1], most=most)]
 
 
 def _trace(layers: Sequence[Local], lengths: Sequence[int], wanted: Span) -> list[Span]:
