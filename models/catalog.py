@@ -90,6 +90,14 @@ ENDPOINTS = {
     endpoint.id: endpoint
     for endpoint in (
         Endpoint(
+            id="enlarger/compact",
+            summary="A small convolutional network, built in: sharper than resampling, by 1 to 8.",
+            schema="models.compact.schema:CompactRequest",
+            pipeline="models.compact.pipeline:CompactUpscaler",
+            tiled=True,
+            batch_pixels=16384,
+        ),
+        Endpoint(
             id="enlarger/lanczos",
             summary="Lanczos resampling by any factor: the baseline that needs no weights.",
             schema="models.lanczos.schema:LanczosRequest",
@@ -105,7 +113,7 @@ ENDPOINTS = {
         ),
     )
 }
-DEFAULT_ENDPOINT = "enlarger/lanczos"
+DEFAULT_ENDPOINT = "enlarger/compact"
 
 
 def find(endpoint: str) -> Endpoint:

@@ -29,7 +29,7 @@ from models.upscaler import Context, Result, Work
 
 CHAINS = {2: (2,), 4: (4,), 8: (2, 4)}
 """The networks' scales for each factor that they reach, the smallest first. For 8, beginning with 4
-would take 2.7 times as long."""
+took twice as long and gave 0.26 dB less on the held-out photographs."""
 SIDE = 256
 """Of a tile as the last network sees it, context included, in pixels. Smaller ones spend more on
 context; with larger ones the features no longer fit into the caches."""

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from models.catalog import ENDPOINTS
 from scheduler.ledger import batches, jobs
 from scheduler.ledger.jobs import Ending, Ticket
 from scheduler.ledger.session import Ledger
@@ -143,7 +144,7 @@ def test_submit_prints_the_id_and_the_same_again_is_the_same(
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("scale=99", "scale: 99 is not allowed; it must be a number from 0.1 to 16"),
+        ("scale=99", "scale: 99 is not allowed; it must be a number from 1 to 8"),
         ("scale=big", 'scale: "big" is not allowed'),
         ("scael=2", "did you mean scale"),
         ("output_format=gif", "one of png, jpg, webp"),
@@ -220,8 +221,10 @@ def test_endpoints_say_what_they_take_and_who_is_ready(settings: Settings, ledge
     every = enlarger("endpoints", "--json", settings=settings).json()
     one = enlarger("endpoints", ENDPOINT, settings=settings)
 
-    assert [(each["id"], each["ready"]) for each in every] == [(ENDPOINT, ["gpu-host:7"])]
-    assert "scale" in every[0]["schema"]["properties"]
+    assert {each["id"]: each["ready"] for each in every} == {
+        endpoint: ["gpu-host:7"] if endpoint == ENDPOINT else [] for endpoint in ENDPOINTS
+    }
+    assert all("image_url" in each["schema"]["properties"] for each in every)
     assert "a number from 0.1 to 16" in one.out
     assert "ready on gpu-host:7" in one.out
 

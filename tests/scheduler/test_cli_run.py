@@ -97,7 +97,7 @@ def test_ctrl_c_stops_cleanly_and_the_same_command_goes_on(tmp_path: Path) -> No
     [
         (("nowhere", "--to", "out"), "nowhere"),
         ((".", "--to", "out"), "no images"),
-        ((".", "--to", "out", "--set", "scale=0"), "from 0.1 to 16"),
+        ((".", "--to", "out", "--set", "scale=0"), "from 1 to 8"),
         ((".", "--to", "out", "--endpoint", "enlarger/lanczo"), "choose one of"),
     ],
 )

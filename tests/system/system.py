@@ -127,8 +127,12 @@ class System:
 
     def submit(self, source: Path | str, **order: Any) -> UUID:
         """Submit a folder, manifest or address; the results go to `results` beside the sources."""
-        given = {"source": _address(source), "destination": _address(self.results)} | order
-        return submit(self.ledger, self.storage, Order(**given)).id
+        given = {
+            "source": _address(source),
+            "destination": _address(self.results),
+            "endpoint": ENDPOINT,
+        }
+        return submit(self.ledger, self.storage, Order(**given | order)).id
 
     def submit_photos(self, count: int) -> UUID:
         """Submit a batch of so many good pictures."""

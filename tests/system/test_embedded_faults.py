@@ -13,6 +13,7 @@ import pytest
 
 from scheduler.embedded.system import PACKAGES
 from tests.system.invariants import decoded, enlarged
+from tests.system.paced import ENDPOINT
 from tests.system.system import photo
 from tests.system.waiting import wait_for
 
@@ -51,6 +52,7 @@ def test_a_killed_embedded_run_leaves_no_process_and_the_next_run_finishes_its_w
 def _embedded_run(folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
     """Enlarge the photos as a user does; not under a keeper, which would tidy up after it."""
     words = ["run", str(folder / "photos"), "--to", str(folder / "results")]
+    words += ["--endpoint", ENDPOINT]
     environment = os.environ | {
         "ENLARGER_HOME": str(folder / "home"),
         "PYTHONPATH": str(PACKAGES),

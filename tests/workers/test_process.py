@@ -82,7 +82,7 @@ def test_a_worker_takes_bundles_from_redis_and_stops_cleanly(
         status, said = stop(worker, twice=True)
 
     assert status == 0, said
-    assert sorted(registered.ready) == [ENDPOINT]
+    assert ENDPOINT in registered.ready
     assert registered.device.startswith("cpu ")
     with ledger.begin() as session:
         assert fleet.alive(session) == [], "it signed off"

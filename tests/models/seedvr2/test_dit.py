@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from models.errors import Cancelled, WeightsError
 from models.seedvr2.blocks import TOKENS_AT_ONCE, Tokens
@@ -61,6 +62,19 @@ def test_windows_in_groups_see_what_they_see_one_by_one(config, grid):
     expected = attend_by_window(attention, tokens, grid, rotary, shifted=True)
     torch.testing.assert_close(seen.pixels, expected.pixels, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(seen.text, expected.text, atol=1e-5, rtol=1e-4)
+
+
+@both
+@torch.inference_mode()
+def test_flash_kernels_are_enough(config):
+    """The kernel that holds no scores is given what it takes: it would refuse, not fall back."""
+    dit = make_dit(config).to(torch.bfloat16)
+    cells, text = torch.randn(42, 48, 33).bfloat16(), torch.randn(5, 20).bfloat16()
+
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):
+        velocity = dit(cells, text, torch.tensor([1000.0]))
+
+    assert velocity.isfinite().all()
 
 
 @both

@@ -80,6 +80,22 @@ def test_half_precision_stays_close_to_float32(config):
     assert relative_error(restored, restore(full, pixels)) < 0.1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@both
+@torch.inference_mode()
+def test_a_real_device_makes_the_same_of_the_same_noise(config):
+    restorer, pixels = make_restorer(config), make_pixels(96, 128)
+    expected = restore(restorer, pixels)
+    there = Restorer(
+        vae=restorer.vae.cuda(), dit=restorer.dit.cuda(), prompt=restorer.prompt.cuda()
+    )
+
+    restored = restore(there, pixels.cuda())
+
+    assert relative_error(restored.cpu(), expected) < 1e-3  # TF32 may round inside of convolutions
+
+
 @both
 @torch.inference_mode()
 def test_the_seed_decides(config):
