@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from scheduler.settings import Settings
     from scheduler.submission import Order
 
+WORKER_S = 60.0
+"""How long a worker may take to say what it can serve."""
+
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
@@ -90,11 +93,14 @@ def _check(settings: "Settings", orders: Sequence["Order"]) -> None:
 
 def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> bool:
     """Submit, follow and conclude; return whether all is well."""
+    from models import catalog
     from scheduler.cli.follow import conclude, follow
     from scheduler.cli.output import say
     from scheduler.ledger import batches
     from scheduler.submission import submit
 
+    if any(catalog.find(order.endpoint).manifest() for order in orders):
+        _wait_for_worker(system)  # which says whether the weights are here
     submitted = [submit(system.ledger, system.storage, order) for order in orders]
     with system.ledger.begin() as session:
         before = [batches.progress(session, each.id) for each in submitted]
@@ -105,3 +111,21 @@ def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> b
     if all(was.reported_at is not None for was in before):
         say("Nothing is left to do; `--again` does it anew.")
     return conclude(system, found, as_json=as_json)
+
+
+def _wait_for_worker(system: "System") -> None:
+    """Return when a worker has said what it can serve, or when none comes."""
+    from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+    from scheduler.ledger import fleet
+
+    def is_there() -> bool:
+        with system.ledger.begin(durable=False) as session:
+            return bool(fleet.alive(session))
+
+    Retrying(
+        stop=stop_after_delay(WORKER_S),
+        wait=wait_fixed(0.1),
+        retry=retry_if_result(lambda there: not there),
+        retry_error_callback=lambda _: None,
+    )(is_there)

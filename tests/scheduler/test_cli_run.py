@@ -114,3 +114,16 @@ def test_what_cannot_work_is_refused_before_anything_is_started(
     assert words in answer.err
     assert answer.err.count("\n") == 1
     assert not (tmp_path / "home" / "postgres").exists()
+
+
+def test_an_endpoint_whose_weights_are_not_here_is_refused_with_the_command_that_brings_them(
+    tmp_path: Path,
+) -> None:
+    folder = photos(tmp_path / "photos", 1)
+    arguments = ("run", str(folder), "--to", str(tmp_path / "out"))
+
+    answer = enlarger(*arguments, "--endpoint", "fal-ai/seedvr/upscale/image")
+
+    assert answer.code == 1
+    assert "ENLARGER_WEIGHTS is not set" in answer.err
+    assert "enlarger weights pull seedvr --variant 3b" in answer.err
