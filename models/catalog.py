@@ -109,6 +109,7 @@ ENDPOINTS = {
             schema="models.seedvr2.schema:SeedVr2Request",
             pipeline="models.seedvr2.pipeline:SeedVr2Upscaler",
             weights="models.seedvr2.weights:MANIFEST",
+            options="models.seedvr2.options:SeedVr2Options",
             tiled=True,
         ),
     )

@@ -17,9 +17,9 @@ from models.canvas import pad_to_multiple
 from models.checkpoint.manifest import LocalWeights
 from models.diffusion.noise import SeededNoise
 from models.image import Picture, from_tensor, to_8bit
-from models.options import NoOptions
 from models.schema import Size
 from models.seedvr2.loading import load_restorer
+from models.seedvr2.options import SeedVr2Options
 from models.seedvr2.restorer import Restorer
 from models.seedvr2.sampler import condition_timestep
 from models.seedvr2.schema import MULTIPLE, ColorFix, SeedVr2Request
@@ -40,7 +40,7 @@ class SeedVr2Upscaler:
 
     @classmethod
     def load(
-        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+        cls, weights: LocalWeights | None, *, options: SeedVr2Options, device: str, dtype: str
     ) -> Self:
         """Read the published files strictly.
 
@@ -48,7 +48,14 @@ class SeedVr2Upscaler:
             WeightsError: A file or a tensor is missing, unknown or of the wrong shape.
         """
         assert weights is not None, "the catalogue says that this endpoint has weights"
-        return cls(load_restorer(weights, device=torch.device(device), dtype=getattr(torch, dtype)))
+        return cls(
+            load_restorer(
+                weights,
+                options=options,
+                device=torch.device(device),
+                dtype=getattr(torch, dtype),
+            )
+        )
 
     @torch.inference_mode()
     def upscale(self, picture: Picture, request: SeedVr2Request, context: Context) -> Result:

@@ -8,8 +8,8 @@ import torch
 from models.checkpoint.manifest import LocalWeights, look
 from models.checkpoint.strict import onto
 from models.errors import WeightsError
-from models.options import NoOptions
 from models.seedvr2.loading import load_dit, load_restorer, load_vae
+from models.seedvr2.options import SeedVr2Options
 from models.seedvr2.pipeline import SeedVr2Upscaler
 from models.seedvr2.schema import SeedVr2Request, Variant
 from models.seedvr2.weights import MANIFEST
@@ -51,7 +51,7 @@ def test_the_published_layout_loads_and_enlarges(tmp_path, variant):
 
 def test_the_pipeline_loads_what_the_engine_hands_it(tmp_path):
     upscaler = SeedVr2Upscaler.load(
-        written(tmp_path, "3b"), options=NoOptions(), device="cpu", dtype="float32"
+        written(tmp_path, "3b"), options=SeedVr2Options(), device="cpu", dtype="float32"
     )
 
     assert upscaler.restorer.prompt.shape == (58, 5120)
