@@ -10,7 +10,7 @@ import click
 import structlog
 from rich.console import Console
 
-from tests.benchmarks import ingest, latency, overlap, startup, turnover
+from tests.benchmarks import ingest, latency, overlap, startup, switches, turnover
 from tests.benchmarks.figures import load, show
 from tests.benchmarks.servers import servers
 
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "latency": latency.run,
     "help": startup.run,
     "rows": ingest.run,
+    "switches": switches.run,
 }
 
 WIDTH = 140
