@@ -27,10 +27,8 @@ from scheduler.settings import Settings
 UNKNOWN_COST_S = 0.5
 """Expected device time of a job where none of its pipeline's batches has finished any yet."""
 LEAST_COST_S = 0.001
-BUNDLES_AHEAD = 2
-"""A worker with less than this in hand gets one more: one is on the device, one fetched for it."""
-AHEAD_S = 1.0
-"""And never less than this, so that quick jobs do not run out between two steps."""
+AHEAD_S = 0.5
+"""A worker with less than this in hand gets more: quick jobs must not run out between two steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,13 +180,18 @@ def bundle_size(cost_s: float, settings: Settings) -> int:
 
 
 def ahead_s(claimants: Sequence[Claimant], settings: Settings) -> float:
-    """Return the load, in seconds, below which a worker is given more of a pipeline.
+    """Return the load, in seconds, up to which a worker is given one more bundle of a pipeline.
 
-    It goes by the quickest batch: one of long jobs beside it must not let the quick one's pile up,
-    and one long job fills the window by itself, until it is done.
+    That is half a bundle, so that the next one is fetched in time and a newcomer finds little
+    before it, but at least one job: one is on the device, one fetched for it. It goes by the
+    quickest batch: one of long jobs beside it must not let the quick one's pile up, and one long
+    job fills the window by itself, until it is done.
     """
-    bundle_s = min(each.cost_s * bundle_size(each.cost_s, settings) for each in claimants)
-    return max(BUNDLES_AHEAD * bundle_s, AHEAD_S)
+    return max(AHEAD_S, min(_half_a_bundle_s(each.cost_s, settings) for each in claimants))
+
+
+def _half_a_bundle_s(cost_s: float, settings: Settings) -> float:
+    return max(cost_s, cost_s * bundle_size(cost_s, settings) / 2)
 
 
 def split(taken: Sequence[Queued]) -> list[tuple[Ticket, ...]]:

@@ -35,7 +35,7 @@ class Demand:
     Attributes:
         pipeline: Its name.
         priority: The highest among its batches.
-        ahead_s: A worker whose load is below this is given more of it.
+        ahead_s: A worker whose load is not above this is given more of it.
         overdue: It was left waiting for longer than the settings allow.
     """
 
@@ -69,7 +69,7 @@ def place(seats: Sequence[Seat], demands: Sequence[Demand]) -> tuple[Seat, Deman
         (_rank(seat, demand, staff[demand.pipeline], turn), seat, demand)
         for seat in seats
         for turn, demand in _options(seat, demands)
-        if seat.load_s < demand.ahead_s
+        if seat.load_s <= demand.ahead_s
     ]
     if not pairs:
         return None

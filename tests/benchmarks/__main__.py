@@ -10,7 +10,7 @@ import click
 import structlog
 from rich.console import Console
 
-from tests.benchmarks import ingest, latency, overlap, startup, switches, turnover
+from tests.benchmarks import fairness, ingest, latency, overlap, startup, switches, turnover
 from tests.benchmarks.figures import load, show
 from tests.benchmarks.servers import servers
 
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "help": startup.run,
     "rows": ingest.run,
     "switches": switches.run,
+    "fairness": fairness.run,
 }
 
 WIDTH = 140

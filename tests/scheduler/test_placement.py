@@ -36,7 +36,7 @@ def test_a_worker_stays_with_its_own_while_that_has_work() -> None:
 
 
 def test_a_worker_that_is_full_of_its_own_is_given_nothing_else() -> None:
-    full = seat(A, load_s=10)
+    full = seat(A, load_s=10.1)
 
     assert place([full], [demand(B, ahead_s=1000), demand(A)]) is None
 
@@ -60,7 +60,7 @@ def test_workers_without_anything_part_the_pipelines_among_themselves() -> None:
 
     one = place([first, second], demands)
     assert one is not None
-    one[0].home, one[0].load_s = frozenset({one[1].pipeline}), one[1].ahead_s
+    one[0].home, one[0].load_s = frozenset({one[1].pipeline}), one[1].ahead_s + 1
     other = place([first, second], demands)
 
     assert other is not None
