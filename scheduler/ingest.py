@@ -4,6 +4,7 @@ import json
 import re
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,7 +15,7 @@ import structlog
 from uuid_utils.compat import uuid7
 
 from models import catalog
-from models.errors import RequestError
+from models.errors import RequestError, WorldError
 from scheduler import arguments
 from scheduler.errors import RowInvalid, StorageUnavailable
 from scheduler.ledger import batches, intake
@@ -31,6 +32,7 @@ log = structlog.get_logger()
 FIRST_ROWS = 100
 """The first chunk is small, so that the first jobs start at once."""
 MAX_SEED = 2**31 - 1
+TRACEBACK_CHARACTERS = 8000
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -77,9 +79,11 @@ class Reader:
                 self._give_up(batch, exc)
             except StorageUnavailable as exc:
                 self._back_off(batch, exc)  # and go on with the batches behind it
-            except BaseException:
-                self._open.pop(batch.id, None)  # after any failure: from the committed cursor
+            except WorldError:
+                self._open.pop(batch.id, None)  # from the committed cursor
                 raise
+            except Exception as exc:  # noqa: BLE001 - a bug of one source's reader, whatever it be
+                self._give_up_broken(batch, exc)
             self._read()
         return bool(found)
 
@@ -119,9 +123,18 @@ class Reader:
 
     def _give_up(self, batch: Batch, exc: RequestError) -> None:
         log.error("source.unreadable", batch=str(batch.id), reason=str(exc))
+        self._stop_reading(batch, str(exc))
+
+    def _give_up_broken(self, batch: Batch, exc: Exception) -> None:
+        """Keep a bug's traceback with the batch that met it; the others are read on."""
+        log.error("source.broken", batch=str(batch.id), exc_info=exc)
+        trace = _storable("".join(traceback.format_exception(exc))[-TRACEBACK_CHARACTERS:])
+        self._stop_reading(batch, f"source: reading it met a bug, please report it:\n{trace}")
+
+    def _stop_reading(self, batch: Batch, reason: str) -> None:
         self._open.pop(batch.id, None)
         with self._ledger.begin() as session:
-            intake.unreadable(session, batch.id, str(exc))
+            intake.unreadable(session, batch.id, reason)
 
 
 class Intake:

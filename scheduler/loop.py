@@ -16,8 +16,9 @@ from models.errors import WorldError
 from scheduler import broker
 from scheduler.dispatch import Dispatcher
 from scheduler.ingest import Reader
-from scheduler.ledger import batches
+from scheduler.ledger import batches, steering
 from scheduler.ledger.session import Ledger, database_time, upgrade
+from scheduler.ledger.tables import BatchState
 from scheduler.reporter import Reporter
 from scheduler.settings import Settings
 from scheduler.stopping import stop_event
@@ -29,7 +30,7 @@ log = structlog.get_logger()
 LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
 BUSY_S = 0.05
 """Pause between two steps of a duty that has more to do."""
-CANCEL_AT_ONCE = 5000
+HALT_AT_ONCE = 5000
 WORST_WAIT_S = 15.0
 
 
@@ -160,8 +161,7 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         return False
 
     def account() -> bool:
-        ended = settle(ledger)
-        if ended:
+        if settle(ledger):
             reporting.set()
         return False
 
@@ -169,21 +169,36 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("read", reader.step, settings.poll_s),
         Duty("dispatch", dispatch, min(settings.poll_s, 0.2), dispatching),
         Duty("sweep", sweep, settings.sweep_s),
+        Duty("halt", lambda: halt(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25)),
         Duty("report", reporter.step, settings.poll_s, reporting),
     ]
 
 
-def settle(ledger: Ledger) -> int:
-    """Fold the counters, cancel what a cancelled batch still has, end what is complete.
+def halt(ledger: Ledger) -> bool:
+    """Take back what paused batches have queued; end a chunk of what cancelled ones still have.
+
+    A chunk is a transaction, and this is a duty of its own: however much there is to cancel, no
+    other duty and no worker waits for it.
 
     Returns:
-        How many batches ended.
+        Whether there is more to do.
     """
     with ledger.begin() as session:
-        for batch in batches.active(session):
-            if batch.state == "cancelled":
-                batches.cancel_unstarted(session, batch.id, limit=CANCEL_AT_ONCE)
+        active = batches.active(session)
+        if any(batch.state == BatchState.PAUSED for batch in active):
+            steering.take_back(session, limit=HALT_AT_ONCE)
+    done = 0
+    for batch in active:
+        if batch.state == BatchState.CANCELLED:
+            with ledger.begin() as session:
+                done += batches.cancel_unstarted(session, batch.id, limit=HALT_AT_ONCE)
+    return done > 0
+
+
+def settle(ledger: Ledger) -> int:
+    """Fold the counters, end what is complete, and return how many batches ended."""
+    with ledger.begin() as session:
         batches.fold(session)
         return len(batches.end_complete(session))
 

@@ -229,19 +229,20 @@ def fold(session: Session) -> None:
     session.execute(_FOLD)
 
 
+_READ = "(state in ('open', 'cancelled', 'unreadable') or state = 'paused' and read_at is not null)"
 # Locked by a statement of its own: the next one then sees what a retry, which locks the same row,
 # has committed meanwhile.
-_COMPLETE = text("""
+_COMPLETE = text(f"""
 select id from batches
-where ended_at is null and state in ('open', 'cancelled', 'unreadable')
+where ended_at is null and {_READ}
     and succeeded + failed + cancelled + rejected = total
 for update skip locked
-""")
-_END = text("""
+""")  # noqa: S608 - made of constants
+_END = text(f"""
 with done as (
     update batches set ended_at = clock_timestamp(),
-        state = case state when 'open' then 'finished' else state end
-    where id = any(:ids) and ended_at is null and state in ('open', 'cancelled', 'unreadable')
+        state = case when state in ('open', 'paused') then 'finished' else state end
+    where id = any(:ids) and ended_at is null and {_READ}
         and succeeded + failed + cancelled + rejected = total
         and not exists (select 1 from batch_deltas where batch_deltas.batch_id = batches.id)
     returning id, state
@@ -250,7 +251,7 @@ with done as (
     select 'batch.ended', id from done
 )
 select id from done
-""")
+""")  # noqa: S608 - made of constants
 
 
 def end_complete(session: Session) -> list[UUID]:

@@ -211,12 +211,9 @@ def unreadable(session: Session, batch_id: UUID, reason: str) -> None:
     """Stop reading a batch for good; what was read before still runs."""
     session.execute(
         text(
-            "update batches set state = 'unreadable', reason = :reason"
-            " where id = :id and state = 'reading'"
+            "with stopped as (update batches set state = 'unreadable', reason = :reason"
+            " where id = :id and state = 'reading' returning id)"
+            " insert into events (type, batch_id) select 'batch.unreadable', id from stopped"
         ),
         {"id": batch_id, "reason": reason},
-    )
-    session.execute(
-        text("insert into events (type, batch_id) values ('batch.unreadable', :id)"),
-        {"id": batch_id},
     )

@@ -95,7 +95,8 @@ update jobs set state = 'running', epoch = jobs.epoch + 1, worker_id = :worker_i
     started_at = clock_timestamp(),
     deadline = clock_timestamp() + make_interval(secs => :deadline_s)
 from free, batches
-where jobs.id = free.id and batches.id = jobs.batch_id and batches.state <> 'cancelled'
+where jobs.id = free.id and batches.id = jobs.batch_id
+    and batches.state not in ('cancelled', 'paused')
 returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pipeline, jobs.source,
     jobs.source_version, jobs.destination, jobs.arguments, jobs.seed, jobs.failures, jobs.alone,
     batches.options, batches.destination as folder
@@ -112,7 +113,8 @@ def claim(
 ) -> list[Claimed]:
     """Move `queued -> running` and return the jobs that were won.
 
-    A ticket whose job was claimed, cancelled or republished under another epoch wins nothing.
+    A ticket whose job was claimed, cancelled, paused or republished under another epoch wins
+    nothing.
 
     Args:
         session: The transaction.

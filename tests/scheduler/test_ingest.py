@@ -11,6 +11,7 @@ from scheduler.ingest import Reader
 from scheduler.ledger import batches
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Job
+from scheduler.manifests import Source, open_source
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from scheduler.submission import Order, submit
@@ -178,10 +179,10 @@ def test_what_no_living_worker_can_do_is_refused_and_says_why(
     make_worker(ledger, ready=(), not_ready={ENDPOINT: "its weights are not there"})
 
     with pytest.raises(NobodyReady, match="its weights are not there"):
-        submit(ledger, storage, order(photos))
+        submit(ledger, storage, order(photos, endpoint=ENDPOINT))
     make_worker(ledger)
 
-    assert submit(ledger, storage, order(photos)).new
+    assert submit(ledger, storage, order(photos, endpoint=ENDPOINT)).new
 
 
 def test_a_folder_is_never_its_own_destination(
@@ -237,3 +238,30 @@ def test_a_source_whose_store_is_away_holds_up_no_other(
     assert len(rows(ledger, newer)) == 5
     with ledger.begin() as session:
         assert batches.progress(session, older.id).state == "reading"
+
+
+def test_a_bug_met_by_one_source_stops_that_batch_and_no_other(
+    ledger: Ledger,
+    storage: Storage,
+    settings: Settings,
+    tmp_path: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken = submit(ledger, storage, order(manifest(tmp_path, {"source": "s3://p/1.jpg"}))).id
+    healthy = submit(ledger, storage, order(photos)).id
+
+    def opened(storage: Storage, address: str, **rest: object) -> Source:
+        if address.endswith(".jsonl"):
+            raise ZeroDivisionError
+        return open_source(storage, address, **rest)
+
+    monkeypatch.setattr("scheduler.ingest.open_source", opened)
+    read_all(ledger, storage, settings)
+
+    with ledger.begin() as session:
+        progress = batches.progress(session, broken)
+    assert progress.state == "unreadable"
+    assert "in opened" in progress.reason
+    assert "ZeroDivisionError" in progress.reason
+    assert len(rows(ledger, healthy)) == 5

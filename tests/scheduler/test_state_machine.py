@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 
-from scheduler.ledger import batches, jobs
+from scheduler.ledger import batches, jobs, steering
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
@@ -100,6 +100,17 @@ class Ledgers(RuleBasedStateMachine):
         with self.ledger.begin() as session:
             for row in session.execute(text("select id from jobs where state = 'cancelled'")):
                 assert self.outcomes.setdefault(row.id, "cancelled") == "cancelled"
+
+    @rule()
+    def pause(self) -> None:
+        with self.ledger.begin() as session:
+            steering.pause(session, self.batch)
+            steering.take_back(session, limit=2)
+
+    @rule()
+    def resume(self) -> None:
+        with self.ledger.begin() as session:
+            steering.resume(session, self.batch)
 
     @rule()
     def settle(self) -> None:
