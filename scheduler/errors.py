@@ -83,6 +83,10 @@ class BatchUnknown(RequestError):
     """No batch has this id."""
 
 
+class BatchPruned(RequestError):
+    """A batch's rows were dropped for their age; its counters are all that is left."""
+
+
 class KeyReused(RequestError):
     """An idempotency key was used for something else."""
 

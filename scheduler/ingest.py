@@ -12,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import structlog
-from uuid_utils.compat import uuid7
 
 from models import catalog
 from models.errors import RequestError, WorldError
@@ -176,7 +175,6 @@ class Intake:
         request = self._request.model_validate({"image_url": row.source, **checked})
         seed = checked.get("seed")
         return NewJob(
-            id=uuid7(),
             line=row.line,
             pipeline=self._endpoint.pipeline_for(checked),
             endpoint=self._batch.endpoint,
@@ -215,7 +213,6 @@ class Intake:
         }
         kept = {name: _storable(value) for name, value in error.items()}
         return NewJob(
-            id=uuid7(),
             line=line,
             pipeline=self._batch.endpoint,
             endpoint=self._batch.endpoint,

@@ -13,7 +13,7 @@ from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, text
 
 from models.errors import WorldError
-from scheduler import broker
+from scheduler import broker, keeping
 from scheduler.dispatch import Dispatcher
 from scheduler.ingest import Reader
 from scheduler.ledger import batches, steering
@@ -31,6 +31,7 @@ LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
 BUSY_S = 0.05
 """Pause between two steps of a duty that has more to do."""
 HALT_AT_ONCE = 5000
+KEEP_S = 3600.0
 WORST_WAIT_S = 15.0
 
 
@@ -160,6 +161,10 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         sweeper.step(now)
         return False
 
+    def keep() -> bool:
+        keeping.step(ledger, settings)
+        return False
+
     def account() -> bool:
         if settle(ledger):
             reporting.set()
@@ -171,6 +176,7 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("sweep", sweep, settings.sweep_s),
         Duty("halt", lambda: halt(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25)),
+        Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, reporting),
     ]
 

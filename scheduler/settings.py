@@ -120,6 +120,17 @@ class Settings(BaseSettings):
     )
     ingest_rows: int = Field(default=5000, ge=1, description="Manifest rows committed at a time.")
 
+    keep_jobs_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long rows and events stay after their batch has ended; empty for ever.",
+    )
+    keep_events_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Likewise for events alone, where they may go before the rows.",
+    )
+
     inflight_bytes: int = Field(
         default=2048 * MEBIBYTE,
         gt=0,

@@ -35,7 +35,6 @@ def make_submission(**overrides: Any) -> Submission:
 
 def make_row(line: int, **overrides: Any) -> NewJob:
     fields: dict[str, Any] = {
-        "id": uuid7(),
         "line": line,
         "pipeline": ENDPOINT,
         "endpoint": ENDPOINT,

@@ -87,6 +87,7 @@ COMMANDS = {
     "pause": ("scheduler.cli.steer:pause", "Let nothing of a batch start for a while."),
     "resume": ("scheduler.cli.steer:resume", "Let a paused batch go on."),
     "prioritize": ("scheduler.cli.steer:prioritize", "Serve a batch earlier or later."),
+    "prune": ("scheduler.cli.prune:prune", "Drop what is older than the settings keep."),
     "workers": ("scheduler.cli.workers:workers", "List the workers that are alive."),
     "endpoints": ("scheduler.cli.endpoints:endpoints", "List the upscalers, or explain one."),
     "weights": ("scheduler.cli.weights:weights", "List, bring and check the models' weights."),

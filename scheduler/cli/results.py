@@ -18,8 +18,12 @@ def results(batch: str, *, only_failed: bool) -> None:
       enlarger results 5c1f09aa --failed | jq -r '.error.message'
     """
     from scheduler.cli.connection import connected
+    from scheduler.ledger import batches
     from scheduler.report.results import lines
 
     with connected() as system:
-        for line in lines(system.ledger, batches_.id_of(system, batch), only_failed=only_failed):
+        id_ = batches_.id_of(system, batch)
+        with system.ledger.begin() as session:
+            batches.unpruned(session, id_)
+        for line in lines(system.ledger, id_, only_failed=only_failed):
             click.echo(line)

@@ -13,8 +13,8 @@ from uuid import UUID
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from scheduler.errors import BatchUnknown
-from scheduler.ledger import jobs
+from scheduler.errors import BatchPruned, BatchUnknown
+from scheduler.ledger import jobs, periods
 from scheduler.ledger.tables import Batch, BatchState, JobState
 
 
@@ -89,6 +89,7 @@ def submit(session: Session, submission: Submission, *, again: bool) -> tuple[UU
             .where(Batch.fingerprint == submission.fingerprint)
             .values(fingerprint=None)
         )
+    periods.ensure(session, periods.period_of(submission.id))
     made = session.scalar(_SUBMIT, vars(submission))
     if made is not None:
         tell(session, "batch.submitted", submission.id)
@@ -126,6 +127,23 @@ def get(session: Session, batch_id: UUID) -> Batch:
     if found is None:
         raise unknown(str(batch_id))
     return found
+
+
+def unpruned(session: Session, batch_id: UUID) -> Batch:
+    """Return the row of a batch whose jobs are still there.
+
+    Raises:
+        BatchUnknown: There is none.
+        BatchPruned: Only the batch's own row is left.
+    """
+    batch = get(session, batch_id)
+    if batch.pruned_at is not None:
+        reason = (
+            f"batch: the rows of {batch_id} were dropped on {batch.pruned_at:%Y-%m-%d} for their"
+            " age (ENLARGER_KEEP_JOBS_S); submit the source with --again to do it anew"
+        )
+        raise BatchPruned(reason, field="batch")
+    return batch
 
 
 def unknown(batch: str) -> BatchUnknown:
@@ -350,8 +368,9 @@ def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
 
     Raises:
         BatchUnknown: There is none.
+        BatchPruned: Its rows are gone.
     """
-    batch = get(session, batch_id)
+    batch = unpruned(session, batch_id)
     count = jobs.retry(session, batch_id, states)
     if count or batch.read_at is None:
         session.execute(_LOCK, {"id": batch_id})  # after the jobs: the counters' fold waits for it

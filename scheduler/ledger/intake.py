@@ -12,6 +12,8 @@ import psycopg
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from scheduler.errors import RowInvalid
+from scheduler.ledger.periods import MAX_LINE, job_id
 from scheduler.ledger.tables import JobState
 
 _COLUMNS = (
@@ -41,7 +43,6 @@ class NewJob:
     `error` is set for a row that is rejected: it is counted and reported, and never runs.
     """
 
-    id: UUID
     line: int
     pipeline: str
     endpoint: str
@@ -79,12 +80,16 @@ def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
     Returns:
         False where the batch is no longer being read from there (it was cancelled, or another
         scheduler read on): nothing was added.
+
+    Raises:
+        RowInvalid: The batch has more lines than job ids can tell apart.
     """
     row = session.execute(
         text("select state, cursor from batches where id = :id for update"), {"id": batch_id}
     ).one()
     if row.state != "reading" or row.cursor != chunk.before:
         return False
+    _check_lines(chunk.rows)
     _copy_or_stage(session, batch_id, chunk.rows)
     _count(session, batch_id, chunk)
     session.execute(
@@ -102,6 +107,13 @@ def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
         },
     )
     return True
+
+
+def _check_lines(rows: Sequence[NewJob]) -> None:
+    beyond = [row.line for row in rows if row.line > MAX_LINE]
+    if beyond:
+        reason = f"line: {beyond[0]} is beyond {MAX_LINE}, the most of one batch; split the source"
+        raise RowInvalid(reason, field="line")
 
 
 def _copy_or_stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> None:
@@ -134,7 +146,7 @@ def _values(batch_id: UUID, row: NewJob) -> tuple[Any, ...]:
     rejected = row.error is not None
     taken = None if rejected or row.destination is None else destination_key(row.destination)
     return (
-        row.id,
+        job_id(batch_id, row.line),
         batch_id,
         row.line,
         str(JobState.REJECTED if rejected else JobState.WAITING),
@@ -157,7 +169,7 @@ _UNSTAGE = text(f"""
 with added as (
     insert into jobs ({", ".join(_COLUMNS)}, ended_at)
     select {", ".join(_COLUMNS)}, ended_at from staged order by line
-    on conflict (batch_id, destination_key) do nothing
+    on conflict do nothing
     returning id
 )
 insert into jobs ({", ".join(_COLUMNS)}, ended_at)
@@ -183,11 +195,11 @@ def _stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> None:
 _COUNT = text("""
 with born as (
     select count(*) filter (where state = 'rejected') as rejected, count(*) as total
-    from jobs where batch_id = :batch_id and line between :first and :last
+    from jobs where id between :first and :last
 ), told as (
     insert into events (type, batch_id, job_id)
     select 'job.rejected', batch_id, id from jobs
-    where batch_id = :batch_id and line between :first and :last and state = 'rejected'
+    where id between :first and :last and state = 'rejected'
 )
 insert into batch_deltas (batch_id, total, rejected, skipped)
 select :batch_id, total, rejected, :skipped from born
@@ -200,8 +212,8 @@ def _count(session: Session, batch_id: UUID, chunk: Chunk) -> None:
         _COUNT,
         {
             "batch_id": batch_id,
-            "first": min(lines),
-            "last": max(lines),
+            "first": job_id(batch_id, min(lines)),
+            "last": job_id(batch_id, max(lines)),
             "skipped": chunk.skipped,
         },
     )

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from scheduler.ledger.periods import span
 from scheduler.ledger.tables import JobState
 
 
@@ -320,7 +321,8 @@ def unqueue(
 _TAKE = text("""
 with chosen as (
     select id from jobs
-    where batch_id = :batch_id and pipeline = :pipeline and state = 'waiting' and run_after <= :now
+    where batch_id = :batch_id and id between :first_id and :last_id
+        and pipeline = :pipeline and state = 'waiting' and run_after <= :now
     order by run_after, line limit :limit
     for update skip locked
 )
@@ -360,6 +362,7 @@ def take(
         _TAKE,
         {
             "batch_id": batch_id,
+            **span(batch_id),
             "pipeline": pipeline,
             "limit": limit,
             "now": now,
@@ -424,7 +427,7 @@ def loads(session: Session) -> list[Load]:
 _CANCELLABLE = {
     state: text(f"""
 select id, epoch from jobs
-where batch_id = :batch_id and state = '{state}'
+where batch_id = :batch_id and id between :first_id and :last_id and state = '{state}'
     and exists (select from batches where batches.id = :batch_id and batches.state = 'cancelled')
 limit :limit
 for update of jobs skip locked
@@ -438,7 +441,7 @@ def unstarted(session: Session, batch_id: UUID, *, limit: int) -> list[Ticket]:
     found: list[Ticket] = []
     for statement in _CANCELLABLE.values():
         left = limit - len(found)
-        rows = session.execute(statement, {"batch_id": batch_id, "limit": left})
+        rows = session.execute(statement, {"batch_id": batch_id, **span(batch_id), "limit": left})
         found += [Ticket(*row) for row in rows]
     return found
 
@@ -450,7 +453,7 @@ with again as (
         worker_id = null, cancel_requested = false
     from (
         select id, state from jobs
-        where batch_id = :batch_id and state = any(:states) for update skip locked
+        where id between :first_id and :last_id and state = any(:states) for update skip locked
     ) old
     where jobs.id = old.id
     returning old.state
@@ -467,5 +470,9 @@ select count(*) from again
 def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
     """Move a batch's ended jobs in `states` back to `waiting` with a fresh budget; count them."""
     return int(
-        session.scalar(_REQUEUE, {"batch_id": batch_id, "states": [str(s) for s in states]}) or 0
+        session.scalar(
+            _REQUEUE,
+            {"batch_id": batch_id, **span(batch_id), "states": [str(s) for s in states]},
+        )
+        or 0
     )

@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from scheduler.ledger.periods import MAX_LINE, job_id
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 
@@ -68,9 +69,9 @@ _PAGE = text("""
 select id, line, state, source, source_version, destination, custom_id, endpoint, arguments,
     passthrough, seed, failures, started_at, ended_at, outcome, error
 from jobs
-where batch_id = :batch_id and line > :after
+where id > :after_id and id <= :last_id
     and (cast(:states as text[]) is null or state = any(:states))
-order by line limit :limit
+order by id limit :limit
 """)
 
 
@@ -86,8 +87,8 @@ def page(
     found = session.execute(
         _PAGE,
         {
-            "batch_id": batch_id,
-            "after": after,
+            "after_id": job_id(batch_id, after),
+            "last_id": job_id(batch_id, MAX_LINE),
             "limit": limit,
             "states": None if states is None else [str(state) for state in states],
         },

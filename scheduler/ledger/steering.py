@@ -79,7 +79,8 @@ with found as (
     limit :limit
     for update of jobs skip locked
 )
-update jobs set state = 'waiting', queued_at = null from found where jobs.id = found.id
+update jobs set state = 'waiting', queued_at = null, worker_id = null
+from found where jobs.id = found.id
 returning jobs.id
 """)
 

@@ -93,7 +93,8 @@ class Batch(Base):
 
     The counters are what was folded from `Delta` rows so far; add the deltas for the exact figure.
     `pipelines` are those that its jobs, as far as they have been read, need.
-    A batch is active until `ended_at` is set: every one of its jobs has ended by then.
+    A batch is active until `ended_at` is set: every one of its jobs has ended by then. From
+    `pruned_at` on its jobs and events are gone, and this row is all that is left of it.
     """
 
     __tablename__ = "batches"
@@ -128,6 +129,7 @@ class Batch(Base):
     read_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     reported_at: Mapped[datetime | None]
+    pruned_at: Mapped[datetime | None]
     total: Mapped[int] = mapped_column(BigInteger, server_default="0")
     succeeded: Mapped[int] = mapped_column(BigInteger, server_default="0")
     failed: Mapped[int] = mapped_column(BigInteger, server_default="0")
@@ -161,14 +163,13 @@ class Job(Base):
 
     `epoch` is the fence: it rises at every claim, and whoever does not match it has lost the job.
     `failures` is the budget: only world errors and lapsed leases use it up.
+    `id` is made of the batch's id and the line, and says which partition it lies in: see `periods`,
+    where also the partitions' own constraint is, that no two rows of a batch have one destination.
     """
 
     __tablename__ = "jobs"
     __table_args__ = (
         _one_of("state", JobState),
-        UniqueConstraint("batch_id", "line"),
-        # Two rows of a batch never write the same object; null for rejected rows.
-        UniqueConstraint("batch_id", "destination_key"),
         Index(
             "ix_jobs_waiting",
             "batch_id",
@@ -179,13 +180,7 @@ class Job(Base):
         ),
         Index("ix_jobs_queued", "pipeline", "queued_at", postgresql_where=text("state = 'queued'")),
         Index("ix_jobs_running", "worker_id", postgresql_where=text("state = 'running'")),
-        {
-            "postgresql_with": {
-                "fillfactor": "85",
-                "autovacuum_vacuum_scale_factor": "0.01",
-                "autovacuum_vacuum_cost_delay": "0",
-            }
-        },
+        {"postgresql_partition_by": "range (id)"},
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -220,11 +215,14 @@ class Event(Base):
     """One thing that happened, written in the transaction that made it happen."""
 
     __tablename__ = "events"
-    __table_args__ = (Index(None, "batch_id", "id"),)
+    __table_args__ = (
+        Index(None, "batch_id", "id"),
+        {"postgresql_partition_by": "range (batch_id)"},
+    )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     type: Mapped[str]
-    batch_id: Mapped[UUID | None]
+    batch_id: Mapped[UUID] = mapped_column(primary_key=True)
     job_id: Mapped[UUID | None]
     at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     body: Mapped[dict[str, Any] | None]

@@ -9,6 +9,7 @@ import pytest
 from models.catalog import ENDPOINTS
 from scheduler.ledger import batches, jobs
 from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.periods import job_id
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
@@ -24,7 +25,7 @@ def batch(ledger: Ledger) -> UUID:
     error = {"code": "image_unreadable", "kind": "request", "message": "it is a cake"}
     with ledger.begin() as session:
         ending = Ending(
-            ticket=Ticket(rows[1].id, 0), state=JobState.FAILED, error=json.dumps(error)
+            ticket=Ticket(job_id(found, 2), 0), state=JobState.FAILED, error=json.dumps(error)
         )
         jobs.finish(session, [ending], from_states=(JobState.WAITING,))
     return found

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 from PIL import Image, UnidentifiedImageError
+from uuid_utils.compat import uuid7
 
 from models.errors import WorldError
 from scheduler import report
@@ -89,7 +90,7 @@ def measured(data: bytes, name: str) -> dict[str, int]:
 def make_record(row: NewJob, ending: dict[str, Any]) -> RowRecord:
     """Return a row as the ledger gives it back once it has ended."""
     return RowRecord(
-        id=row.id,
+        id=uuid7(),
         line=row.line,
         state=JobState.SUCCEEDED,
         source=row.source,

@@ -12,7 +12,7 @@ from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.loop import HALT_AT_ONCE, halt, settle
 from scheduler.settings import Settings
-from tests.factories import ENDPOINT, make_batch, make_chunk, make_row, make_submission, make_worker
+from tests.factories import make_batch, make_chunk, make_row, make_submission, make_worker
 from tests.scheduler.command import enlarger
 from tests.scheduler.test_jobs import claim, queue
 
@@ -54,7 +54,7 @@ def test_what_a_paused_batch_had_queued_is_taken_back_and_keeps_its_place(ledger
     halt(ledger)
 
     with ledger.begin() as session:
-        assert len(jobs.queued(session, ENDPOINT)) == 3
+        assert len(jobs.queued(session)) == 3
     resume(ledger, paused)
     assert queue(ledger, paused, limit=3) == first
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from models.errors import Cancelled
 from scheduler.errors import StorageUnavailable
@@ -18,9 +19,9 @@ SETTINGS = Settings(backoff_s=5.0, backoff_max_s=60.0, max_failures=3)
 def make_life(*, failures: int = 0) -> Life:
     row = make_row(1)
     job = Claimed(
-        id=row.id,
+        id=uuid7(),
         epoch=1,
-        batch_id=row.id,
+        batch_id=uuid7(),
         line=1,
         endpoint=row.endpoint,
         pipeline=row.pipeline,

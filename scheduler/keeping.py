@@ -1,0 +1,55 @@
+"""The scheduler's duty to keep the ledger small: weeks are made ahead, and dropped when old."""
+
+from datetime import timedelta
+
+import structlog
+
+from scheduler.ledger import periods, retention
+from scheduler.ledger.retention import Pruned
+from scheduler.ledger.session import Ledger, database_time
+from scheduler.settings import Settings
+
+log = structlog.get_logger()
+
+WEEKS_AHEAD = 2
+
+
+def step(ledger: Ledger, settings: Settings) -> None:
+    """Make the partitions of the coming weeks, and drop what is too old.
+
+    Raises:
+        LedgerUnavailable: Somebody reads what is to be dropped; it goes with a later step.
+    """
+    with ledger.begin() as session:
+        now = periods.at(database_time(session))
+        for period in range(now, now + WEEKS_AHEAD + 1):
+            periods.ensure(session, period)
+    prune_all(ledger, settings)
+
+
+def prune_all(ledger: Ledger, settings: Settings) -> list[Pruned]:
+    """Drop what is too old, a week a transaction, and say what that was.
+
+    Raises:
+        LedgerUnavailable: Somebody reads one of the weeks; those before it are dropped.
+    """
+    with ledger.begin() as session:
+        found = periods.existing(session)
+    pruned = []
+    for period in found:
+        with ledger.begin() as session:
+            dropped = retention.prune(
+                session,
+                period,
+                now=database_time(session),
+                keep_jobs=_age(settings.keep_jobs_s),
+                keep_events=_age(settings.keep_events_s),
+            )
+        if dropped is not None:
+            log.info("week.pruned", since=str(periods.start(period).date()), jobs=dropped.jobs)
+            pruned.append(dropped)
+    return pruned
+
+
+def _age(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,84 @@
+"""What is kept and for how long: weeks of rows are dropped whole, the batches' own rows stay.
+
+Like `jobs`, nothing here commits.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from scheduler.ledger import periods
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What one week lost: its jobs with their events, or the events alone."""
+
+    period: int
+    jobs: bool
+
+
+# Locks the week's batches, so that none is reopened meanwhile; a batch counts as in use until its
+# report is written.
+_LOCK = text("""
+select id from batches where id >= :low and id < :high order by id for update
+""")
+_IN_USE = text("""
+select exists (
+    select from batches where id >= :low and id < :high
+        and (ended_at is null or reported_at is null or ended_at > :before)
+)
+""")
+_MARK = text("""
+update batches set pruned_at = :now where id >= :low and id < :high and pruned_at is null
+""")
+
+
+def prune(
+    session: Session,
+    period: int,
+    *,
+    now: datetime,
+    keep_jobs: timedelta | None,
+    keep_events: timedelta | None,
+) -> Pruned | None:
+    """Drop what is too old of one week, all or nothing: while a batch of it is in use, it stays.
+
+    Args:
+        session: The transaction; waits at most two seconds for whoever reads the week's rows.
+        period: The week.
+        now: The database's time.
+        keep_jobs: How long rows stay after their batch has ended; None for ever.
+        keep_events: Likewise for events.
+
+    Returns:
+        What was dropped, if anything was.
+
+    Raises:
+        LedgerUnavailable: Somebody is reading; nothing happened.
+    """
+    session.execute(text("set local lock_timeout = '2s'"))
+    low, high = periods.bounds(period)
+    session.execute(_LOCK, {"low": low, "high": high})
+    if _over(session, period, now=now, keep=keep_jobs):
+        session.execute(_MARK, {"low": low, "high": high, "now": now})
+        session.execute(text(f"drop table jobs_{period}, events_{period}"))
+        return Pruned(period=period, jobs=True)
+    if _over(session, period, now=now, keep=keep_events) and _any_events(session, period):
+        session.execute(text(f"truncate events_{period}"))
+        return Pruned(period=period, jobs=False)
+    return None
+
+
+def _over(session: Session, period: int, *, now: datetime, keep: timedelta | None) -> bool:
+    """Tell whether a week is past, and all its batches have ended longer ago than `keep`."""
+    if keep is None or periods.start(period + 1) > now - keep:
+        return False
+    low, high = periods.bounds(period)
+    return not session.scalar(_IN_USE, {"low": low, "high": high, "before": now - keep})
+
+
+def _any_events(session: Session, period: int) -> bool:
+    return bool(session.scalar(text(f"select exists (table events_{period})")))
