@@ -10,7 +10,17 @@ import click
 import structlog
 from rich.console import Console
 
-from tests.benchmarks import fairness, ingest, latency, overlap, startup, switches, turnover
+from tests.benchmarks import (
+    fairness,
+    ingest,
+    latency,
+    load_3b,
+    overlap,
+    seedvr2,
+    startup,
+    switches,
+    turnover,
+)
 from tests.benchmarks.figures import load, show
 from tests.benchmarks.servers import servers
 
@@ -22,6 +32,8 @@ BENCHMARKS = {
     "rows": ingest.run,
     "switches": switches.run,
     "fairness": fairness.run,
+    "seedvr2": seedvr2.run,
+    "load_3b": load_3b.run,
 }
 
 WIDTH = 140
