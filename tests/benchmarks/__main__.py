@@ -11,6 +11,8 @@ import structlog
 from rich.console import Console
 
 from tests.benchmarks import (
+    compact,
+    company,
     fairness,
     ingest,
     latency,
@@ -32,6 +34,8 @@ BENCHMARKS = {
     "rows": ingest.run,
     "switches": switches.run,
     "fairness": fairness.run,
+    "compact": compact.run,
+    "company": company.run,
     "seedvr2": seedvr2.run,
     "load_3b": load_3b.run,
 }

@@ -20,6 +20,7 @@ from scheduler.storage import Storage, open_storage
 from scheduler.submission import Order
 from tests.benchmarks.figures import Figure, Report, load, megabytes, percentile
 from tests.benchmarks.servers import Servers, child_environment, peak_bytes, process
+from tests.factories import ENDPOINT
 from tests.processes import eventually
 
 WARM_UP = 20
@@ -119,7 +120,9 @@ def _ready(ledger: Ledger) -> bool:
 
 def _sample(system: Running, picture: Path, number: int) -> Sample:
     order = Order(
-        source=picture.as_uri(), destination=(picture.parent / "out" / str(number)).as_uri()
+        source=picture.as_uri(),
+        destination=(picture.parent / "out" / str(number)).as_uri(),
+        endpoint=ENDPOINT,
     )
     time.sleep(random.uniform(*PAUSES_S))
     called = datetime.now(UTC)
