@@ -18,6 +18,7 @@ from scheduler.ingest import Reader
 from scheduler.ledger import batches, jobs
 from scheduler.ledger.intake import NewJob
 from scheduler.ledger.jobs import Ending
+from scheduler.ledger.periods import job_id
 from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
@@ -194,7 +195,7 @@ def test_a_line_says_everything_about_a_result(
     assert found == {
         "line": 1,
         "id": "b-17",
-        "job_id": str(row.id),
+        "job_id": str(job_id(batch, 1)),
         "state": "succeeded",
         "source": "file:///photos/1.png",
         "version_id": "v3",

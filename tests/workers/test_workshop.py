@@ -22,6 +22,7 @@ from models.lanczos.schema import LanczosRequest
 from models.options import NoOptions
 from models.upscaler import Context, Result
 from models.version import VERSION
+from scheduler.ledger.periods import job_id
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Job, JobState
 from scheduler.settings import Settings
@@ -161,7 +162,7 @@ def test_a_picture_in_a_bucket_gets_its_origin_into_the_object_s_metadata(
     assert only(ledger, batch).state == JobState.SUCCEEDED, only(ledger, batch).error
     found = open_storage(settings).stat(f"s3://{bucket}/out/a b+ü.png")
     assert found.content_type == "image/png"
-    assert found.metadata["enlarger-job"] == str(row.id)
+    assert found.metadata["enlarger-job"] == str(job_id(batch, 1))
     assert found.metadata["enlarger-seed"] == "9"
     assert found.metadata["enlarger-source"] == row.source
 
