@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from models.checkpoint.strict import Place
+from models.errors import WeightsError
 
 MOST = 127
 """The largest magnitude that a weight is rounded to; -128 stays unused, so that signs are alike."""
@@ -76,6 +77,8 @@ class Narrowing:
         if narrowed is None:
             return self._place(name, tensor)
         weight, scale = narrowed
+        if scale is not None and not scale.isfinite().all():
+            raise WeightsError(f"{name} holds NaN or infinity; pull the file again")
         like = self._place(name, tensor[:0])  # says which device; the place decides that, not we
         self._scales[layer] = None if scale is None else scale.to(like.device)
         return weight.to(like.device, copy=True)

@@ -107,9 +107,8 @@ class BatchUpscaler(Upscaler, Protocol):
         """Enlarge small pictures of several jobs in one call.
 
         A result may differ by 1/255 from what `upscale` makes of the same job. The call is short:
-        contexts are asked for nothing but what decides about pixels, so neither for progress nor
-        whether a job was cancelled. What is raised says nothing about any one job: the engine then
-        does them one by one.
+        progress and cancellation may be left out. What is raised says nothing about any one job:
+        the engine then does them one by one.
 
         Returns:
             One result for each job, in order.

@@ -10,7 +10,7 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -29,7 +29,12 @@ URL_CHARACTERS = 4096
 SAFE = "/?&=%:@!$'()*+,;~-._[]"
 
 NAT64 = IPv6Network("64:ff9b::/96")
-SITE_LOCAL = IPv6Network("fec0::/10")
+INSIDE = (
+    IPv6Network("fec0::/10"),  # site-local, deprecated
+    IPv4Network("192.0.0.0/24"),  # where Oracle's cloud has its metadata
+    IPv4Network("168.63.129.16/32"),  # Azure's, although a public address
+)
+"""What `ipaddress` takes for public and is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +143,9 @@ def check_address(address: Ip, host: str, allowed: Sequence[Network]) -> None:
     Raises:
         UrlRefused: It is private, loopback, link-local, shared, reserved, or wraps such a one.
     """
-    forms = embedded(address)
-    if any(form in network for form in forms for network in allowed):
-        return
-    if all(is_public(form) for form in forms):
+    if all(
+        is_public(form) or any(form in network for network in allowed) for form in embedded(address)
+    ):
         return
     reason = (
         f"{host} is {address}, which is not a public address; an operator who means it allows "
@@ -166,11 +170,10 @@ def embedded(address: Ip) -> list[Ip]:
 
 def is_public(address: Ip) -> bool:
     """Whether anybody on the internet has this address."""
-    if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None or address in NAT64:
-            return True  # what counts is the address inside
-        if address in SITE_LOCAL:
-            return False
+    if isinstance(address, IPv6Address) and (address.ipv4_mapped or address in NAT64):
+        return True  # what counts is the address inside
+    if any(address in network for network in INSIDE):
+        return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_unspecified
     )

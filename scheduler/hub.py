@@ -27,11 +27,13 @@ class Pin:
 
     Attributes:
         sha256: Of its bytes.
-        revision: The repository's commit.
+        repository: Where it came from; None for a file that was brought by hand.
+        revision: The repository's commit, likewise.
     """
 
     sha256: str
-    revision: str
+    repository: str | None = None
+    revision: str | None = None
 
 
 def manifests() -> dict[str, Manifest]:
@@ -94,9 +96,11 @@ def pull(file: File, folder: Path, *, progress: Callable[[int], None] = lambda _
     path = folder / file.name
     pins = read_pins(folder)
     pin = pins.get(file.name)
-    revision = file.revision or (pin.revision if pin else None)
+    revision = None
     if not path.is_file():
-        revision = _download(file, folder, revision)
+        # Another repository may hold the same file: its bytes are known, its commits are not.
+        known = pin.revision if pin and pin.repository == file.repository else None
+        revision = _download(file, folder, file.revision or known)
     sha256 = digest(path, progress)
     expected = file.sha256 or (pin.sha256 if pin else None)
     if expected is not None and sha256 != expected:
@@ -107,13 +111,14 @@ def pull(file: File, folder: Path, *, progress: Callable[[int], None] = lambda _
         )
         raise WeightsRefused(reason)
     if pin is None:
-        pins[file.name] = Pin(sha256=sha256, revision=revision or "brought by hand")
+        origin = file.repository if revision else None
+        pins[file.name] = Pin(sha256=sha256, repository=origin, revision=revision)
         _write_pins(folder, pins)
     return path
 
 
-def _download(file: File, folder: Path, revision: str | None) -> str:
-    """Bring a file's bytes; return the commit that they are of."""
+def _download(file: File, folder: Path, revision: str | None) -> str | None:
+    """Bring a file's bytes; return the commit that they are of, if the hub says."""
     if file.repository is None:
         reason = f"{file.name} has no open address; get it from its authors and put it in {folder}"
         raise WeightsRefused(reason)
@@ -124,8 +129,10 @@ def _download(file: File, folder: Path, revision: str | None) -> str:
     with _refused(file):
         url = hub.hf_hub_url(file.repository, file.name, revision=revision)
         commit = hub.get_hf_file_metadata(url).commit_hash
-        hub.hf_hub_download(file.repository, file.name, revision=commit, local_dir=folder)
-    return str(commit)
+        hub.hf_hub_download(
+            file.repository, file.name, revision=commit or revision, local_dir=folder
+        )
+    return commit
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from models import catalog
 from models.errors import RequestError, WorldError
 from scheduler import arguments
 from scheduler.errors import RowInvalid, StorageUnavailable
-from scheduler.ledger import batches, intake
+from scheduler.ledger import batches, fleet, intake
 from scheduler.ledger.intake import Chunk, NewJob
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState
@@ -92,6 +92,7 @@ class Reader:
             reading = self._open[batch.id] = self._begin(batch)
         size = self._settings.ingest_rows if reading.cursor is not None else FIRST_ROWS
         entries = list(islice(reading.entries, size))
+        reading.intake.obstacles = self._obstacles(batch)
         chunk = reading.intake.chunk(entries, before=reading.cursor, last=len(entries) < size)
         with self._ledger.begin() as session:
             added = intake.append(session, batch.id, chunk)
@@ -99,6 +100,16 @@ class Reader:
             del self._open[batch.id]
         else:
             reading.cursor = chunk.cursor
+
+    def _obstacles(self, batch: Batch) -> dict[str, str]:
+        """Say of each pipeline that rows may ask for why nobody has it; its own was seen to."""
+        endpoint = catalog.find(batch.endpoint)
+        others = set(endpoint.pipelines()) - {endpoint.pipeline_for(batch.arguments)}
+        if not others:
+            return {}
+        with self._ledger.begin(durable=False) as session:
+            found = {pipeline: fleet.obstacle(session, pipeline) for pipeline in others}
+        return {pipeline: reason for pipeline, reason in found.items() if reason is not None}
 
     def _begin(self, batch: Batch) -> Reading:
         source = open_source(
@@ -143,6 +154,8 @@ class Intake:
         self._batch = batch
         self._endpoint = catalog.find(batch.endpoint)
         self._request = self._endpoint.request_class()
+        self.obstacles: dict[str, str] = {}
+        """Why a row's own choice of a pipeline would wait for ever, by pipeline."""
         self._seeded = "seed" in self._request.model_fields
         self._naming = Naming(
             destination=batch.destination,
@@ -174,9 +187,12 @@ class Intake:
         checked = arguments.checked(self._batch.endpoint, given)
         request = self._request.model_validate({"image_url": row.source, **checked})
         seed = checked.get("seed")
+        pipeline = self._endpoint.pipeline_for(checked)
+        if pipeline in self.obstacles:
+            raise RowInvalid(f"arguments: {self.obstacles[pipeline]}", field="arguments")
         return NewJob(
             line=row.line,
-            pipeline=self._endpoint.pipeline_for(checked),
+            pipeline=pipeline,
             endpoint=self._batch.endpoint,
             source=row.source,
             source_version=row.version,

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from models import catalog
@@ -15,7 +16,7 @@ from scheduler.errors import DestinationUnwritable, KeyReused, NobodyReady
 from scheduler.ledger import batches, fleet
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.session import Ledger
-from scheduler.ledger.tables import Batch, Worker
+from scheduler.ledger.tables import Batch
 from scheduler.manifests import Source, open_source
 from scheduler.storage import Storage, parse_address
 
@@ -96,9 +97,10 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         fingerprint=_fingerprint(order, address, version, checked, options),
     )
     with ledger.begin() as session:
-        _check_fleet(fleet.alive(session), catalog.find(order.endpoint).pipeline_for(checked))
         id_, new = batches.submit(session, submission, again=order.again)
-        if not new:
+        if new:  # else it was accepted once; raising takes the new row back
+            _check_fleet(session, catalog.find(order.endpoint).pipeline_for(checked))
+        else:
             _check_same(batches.get(session, id_), submission, order)
     return Submitted(id=id_, new=new)
 
@@ -125,20 +127,15 @@ def _check_destination(
     storage.check_writable(destination)
 
 
-def _check_fleet(workers: Sequence[Worker], pipeline: str) -> None:
-    """Refuse what nobody could do; where there are no workers yet, they may still come.
+def _check_fleet(session: Session, pipeline: str) -> None:
+    """Refuse what nobody could do.
 
     Raises:
         NobodyReady: Every living worker says why it can't serve the pipeline.
     """
-    if not workers or any(pipeline in worker.ready for worker in workers):
-        return
-    reasons = "; ".join(
-        f"{worker.name}: {worker.not_ready.get(pipeline, 'was not told to serve it')}"
-        for worker in workers
-    )
-    reason = f"endpoint: no worker can serve {pipeline} ({reasons}); `enlarger workers` lists them"
-    raise NobodyReady(reason, field="endpoint")
+    reason = fleet.obstacle(session, pipeline)
+    if reason is not None:
+        raise NobodyReady(f"endpoint: {reason}", field="endpoint")
 
 
 def _fingerprint(

@@ -166,7 +166,7 @@ class Engine:
         group, together = [first], self._stages.together
         if together is not None:
             for life, fetched in self._device.take_back():
-                if not together.has_room(group, (life, fetched)):
+                if life.unwanted or not together.has_room(group, (life, fetched)):
                     self._device.put_first(life, fetched)
                     break
                 group.append((life, fetched))

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from models import catalog
-from scheduler.errors import ObjectMissing
+from scheduler.errors import ObjectMissing, StorageUnavailable
 from scheduler.settings import Settings
 from scheduler.storage import Storage, parse_address
 
@@ -51,29 +51,36 @@ def local_folder(settings: Settings, storage: Storage, wanted: Sequence[str]) ->
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a host has one worker for each device, and one cache
-        for name in _names(wanted):
-            _bring(storage, str(prefix.child(name)), folder / name)
+        for names in _parts(wanted):
+            # Any one of them will do, so the first that is there is the only one.
+            any(_bring(storage, str(prefix.child(name)), folder / name) for name in names)
     return folder
 
 
-def _names(wanted: Sequence[str]) -> Iterator[str]:
-    """Yield the relative name of every file that a wanted endpoint could use."""
+def _parts(wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """Yield, for each part of a wanted endpoint's weights, the names of the files that will do."""
     for endpoint in catalog.ENDPOINTS.values():
         needed = endpoint.manifest()
         if needed is not None and (not wanted or endpoint.id in wanted):
-            files = (f for v in needed.variants for part in v.parts for f in part.files)
-            yield from dict.fromkeys(f"{needed.name}/{file.name}" for file in files)
+            parts = (part for variant in needed.variants for part in variant.parts)
+            yield from dict.fromkeys(
+                tuple(f"{needed.name}/{file.name}" for file in part.files) for part in parts
+            )
 
 
-def _bring(storage: Storage, address: str, path: Path) -> None:
-    """Copy one object, unless it is not there or here already."""
+def _bring(storage: Storage, address: str, path: Path) -> bool:
+    """Copy one object unless it is here already; tell whether there is one.
+
+    Raises:
+        StorageUnavailable: Less of it came than there is; what came is gone on with.
+    """
     try:
         found = storage.stat(address)
     except ObjectMissing:
-        return
+        return False
     noted = path.with_name(path.name + ".etag")
     if path.is_file() and noted.is_file() and noted.read_text() == found.etag:
-        return
+        return True
     path.parent.mkdir(parents=True, exist_ok=True)
     # The ETag in the name: half of another version is nothing to go on with.
     version = found.etag.strip('"')
@@ -83,5 +90,8 @@ def _bring(storage: Storage, address: str, path: Path) -> None:
     with storage.open(address, start=start, etag=found.etag) as source, partial.open("ab") as file:
         while piece := source.read(PIECE_BYTES):
             file.write(piece)
+    if partial.stat().st_size != found.size:
+        raise StorageUnavailable(f"{address}: {partial.stat().st_size} of {found.size} bytes came")
     partial.replace(path)
     noted.write_text(found.etag)
+    return True

@@ -104,9 +104,12 @@ class Residency:
                 if not is_out_of_memory(exc):
                     raise
                 reason = str(exc)
+                is_loaded = pipeline in self._loaded
             # Here, not in the handler: the exception held the frames, and they held the tensors.
             log.warning("device.full", pipeline=pipeline, divisor=divisor, reason=reason[:300])
-            self.evict(keep=pipeline)
+            alone = not self.evict(keep=pipeline)
+            if alone and not is_loaded:
+                raise OutOfDeviceMemory(self._no_room_to_load(pipeline))
         message = (
             f"{self._device.id} ({self._device.name}) has no room for this picture, even with "
             "nothing else on it; make it smaller, or use a device with more memory"
@@ -119,11 +122,20 @@ class Residency:
         tiled = self._stock.endpoint(catalog.part(pipeline)[0]).tiled
         return [1, 1, *halved] if tiled else [1, 1]
 
-    def evict(self, *, keep: str) -> None:
-        """Take everything off the device but one pipeline and what it uses."""
-        for name in [name for name in self._loaded if name not in {keep, *self._in_use}]:
+    def _no_room_to_load(self, pipeline: str) -> str:
+        return (
+            f"{self._device.id} ({self._device.name}) has no room for {pipeline} itself, with "
+            "nothing else on it; see what ENLARGER_OPTIONS offers for small devices, choose a "
+            "smaller variant, or use a device with more memory"
+        )
+
+    def evict(self, *, keep: str) -> bool:
+        """Take everything off the device but one pipeline and what it uses; tell if any was."""
+        leaving = [name for name in self._loaded if name not in {keep, *self._in_use}]
+        for name in leaving:
             self._drop(name)
         empty_cache()
+        return bool(leaving)
 
     def _get(self, pipeline: str) -> Upscaler:
         if pipeline not in self._loaded:

@@ -5,6 +5,7 @@ Prints JSON findings for ``enlarger weights check``, which must not load what on
 
 import gc
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from models import catalog
 from models.catalog import Endpoint
 from models.checkpoint.manifest import LocalWeights, Manifest, Variant
+from models.checkpoint.open import open_checkpoint
 from models.errors import WeightsError
 from models.upscaler import Upscaler
 from scheduler import hub, settings
@@ -45,10 +47,28 @@ def findings(
     names = ", ".join(path.name for path in weights.files.values())
     yield Finding(variant.name, "files", True, names)
     yield from _digests(variant, weights)
-    yield _loaded(stock, endpoint, weights, device)
-    size, room = weights.size_bytes, device.memory_bytes
-    detail = f"{size / GIGABYTE:.1f} GB of files, {device.id} has {room / GIGABYTE:.1f} GB"
+    loaded = _loaded(stock, endpoint, weights, device)
+    yield loaded
+    if not loaded.ok:
+        return
+    size, room = _size_on(device, weights), device.memory_bytes
+    detail = (
+        f"{size / GIGABYTE:.1f} GB in {device.dtype} before any option that saves memory, "
+        f"{device.id} has {room / GIGABYTE:.1f} GB"
+    )
     yield Finding(variant.name, "device", size < room, detail)
+
+
+def _size_on(device: Device, weights: LocalWeights) -> int:
+    """Return the bytes of all tensors in the dtype that the device's models are loaded in."""
+    import torch
+
+    each = getattr(torch, device.dtype).itemsize
+    total = 0
+    for path in weights.files.values():
+        with open_checkpoint(path) as checkpoint:
+            total += sum(math.prod(shape) for shape in checkpoint.shapes.values()) * each
+    return int(total)
 
 
 def _digests(variant: Variant, weights: LocalWeights) -> Iterator[Finding]:

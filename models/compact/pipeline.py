@@ -95,6 +95,9 @@ class CompactUpscaler:
         """
         made = dict[int, Pixels]()
         for company in _companies(work):
+            if len(company) == 1:  # as tiles, in bounded memory: it may be long and thin
+                made[company[0]] = self.upscale(*work[company[0]]).images[0]
+                continue
             pixels = self._together([work[index] for index in company])
             made.update(zip(company, pixels, strict=True))
         return [
@@ -142,9 +145,10 @@ class CompactUpscaler:
         for network, vertical, horizontal in zip(
             chain, pairwise(down), pairwise(across), strict=True
         ):
-            made = network(made)[
-                ..., _kept(*vertical, network.scale), _kept(*horizontal, network.scale)
-            ]
+            # TensorFloat-32, which convolutions use on CUDA unasked, would show tiles and company.
+            with torch.backends.cudnn.flags(allow_tf32=False):
+                made = network(made)
+            made = made[..., _kept(*vertical, network.scale), _kept(*horizontal, network.scale)]
         return made
 
 

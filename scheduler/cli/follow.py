@@ -88,10 +88,12 @@ class Watched:
                 )
 
     def _ready(self) -> set[str]:
+        """Return the endpoints that some worker can serve, with one of their variants at least."""
+        from models import catalog
         from scheduler.ledger import fleet
 
         with self._system.ledger.begin() as session:
-            return set(fleet.ready_counts(session))
+            return {catalog.part(pipeline)[0] for pipeline in fleet.ready_counts(session)}
 
 
 def conclude(system: "System", found: Sequence["Progress"], *, as_json: bool) -> bool:

@@ -122,6 +122,21 @@ def alive(session: Session) -> list[Worker]:
     )
 
 
+def obstacle(session: Session, pipeline: str) -> str | None:
+    """Say why no living worker can serve a pipeline.
+
+    None where one can, and where there are no workers yet: they may still come.
+    """
+    workers = alive(session)
+    if not workers or any(pipeline in worker.ready for worker in workers):
+        return None
+    reasons = "; ".join(
+        f"{worker.name}: {worker.not_ready.get(pipeline, 'was not told to serve it')}"
+        for worker in workers
+    )
+    return f"no worker can serve {pipeline} ({reasons}); `enlarger workers` lists them"
+
+
 def describe(worker: Worker) -> dict[str, Any]:
     """Return a worker as JSON has it."""
     return {

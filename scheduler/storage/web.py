@@ -15,6 +15,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 
 from scheduler.errors import (
     AccessDenied,
+    ObjectChanged,
     ObjectMissing,
     ObjectTooLarge,
     StorageRefused,
@@ -52,7 +53,10 @@ class WebStore:
             retry=retry_if_exception_type(StorageUnavailable),
             reraise=True,
         )
-        return retrying(self._read_once, str(place), max_bytes)
+        blob: Blob = retrying(self._read_once, str(place), max_bytes)
+        if etag is not None and etag != blob.etag:
+            raise ObjectChanged(f"{place}: its bytes are others than when it was looked at first")
+        return blob
 
     def _read_once(self, url: str, max_bytes: int) -> Blob:
         deadline = time.monotonic() + self._settings.download_timeout_s
@@ -62,7 +66,7 @@ class WebStore:
                 if response.status not in REDIRECTS:
                     return _blob(response, target, max_bytes, deadline)
                 url = urljoin(str(target), response.headers.get("Location", ""))
-        raise StorageRefused(f"{target}: redirects more than {MOST_REDIRECTS} times")
+        raise StorageRefused(f"{_plain(target)}: redirects more than {MOST_REDIRECTS} times")
 
     @contextmanager
     def _asked(self, target: Target) -> Iterator[urllib3.BaseHTTPResponse]:
@@ -107,7 +111,7 @@ class WebStore:
         self, place: Address, *, start: int, version: str | None, etag: str | None
     ) -> BinaryIO:
         """Return the file's bytes from `start` on; at most as large as an input may be."""
-        blob = self.read(place, max_bytes=self._settings.max_input_bytes, version=None, etag=None)
+        blob = self.read(place, max_bytes=self._settings.max_input_bytes, version=None, etag=etag)
         return io.BytesIO(blob.data[start:])
 
     def write(
@@ -167,7 +171,8 @@ def _blob(
     if promised.isdigit() and int(promised) > max_bytes:
         _refuse_size(target, max_bytes)
     data = bytearray()
-    while piece := response.read(PIECE_BYTES, decode_content=False):
+    # What has come, however little: to wait for whole pieces would be to wait for who sends slowly.
+    while piece := response.read1(PIECE_BYTES, decode_content=False):
         data += piece
         if len(data) > max_bytes:
             _refuse_size(target, max_bytes)

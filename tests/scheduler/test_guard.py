@@ -80,6 +80,8 @@ ADDRESSES = [
     "http://100.64.0.1/",
     "http://169.254.169.254/latest/meta-data/",
     "http://192.0.2.1/",
+    "http://192.0.0.192/",
+    "http://168.63.129.16/",
     "http://198.18.0.1/",
     "http://224.0.0.1/",
     "http://240.0.0.1/",
@@ -153,6 +155,9 @@ def test_the_operators_networks_pass_and_no_others():
     check_address(ip_address("10.1.2.3"), "host", allowed)
     check_address(ip_address("::ffff:10.1.2.3"), "host", allowed)
 
+    # Teredo: allowed outside, cloud metadata inside.
+    with pytest.raises(UrlRefused):
+        check_address(ip_address("2001:0:a01:1::5601:5601"), "host", allowed)
     with pytest.raises(UrlRefused, match=r"10\.2\.2\.3"):
         check_address(ip_address("10.2.2.3"), "host", allowed)
 

@@ -59,7 +59,7 @@ def test_a_file_is_brought_and_pinned(tmp_path):
     assert said == str(tmp_path / "w.pth")
     assert (tmp_path / "w.pth").read_bytes() == DATA
     assert json.loads((tmp_path / hub.LOCK).read_text()) == {
-        "w.pth": {"sha256": DIGEST, "revision": COMMIT}
+        "w.pth": {"sha256": DIGEST, "repository": "somebody/something", "revision": COMMIT}
     }
 
 

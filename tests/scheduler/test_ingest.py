@@ -185,6 +185,36 @@ def test_what_no_living_worker_can_do_is_refused_and_says_why(
     assert submit(ledger, storage, order(photos, endpoint=ENDPOINT)).new
 
 
+def test_what_was_submitted_before_is_found_again_though_nobody_can_do_it_now(
+    ledger: Ledger, storage: Storage, photos: Path
+) -> None:
+    first = submit(ledger, storage, order(photos, endpoint=ENDPOINT))
+    make_worker(ledger, ready=(), not_ready={ENDPOINT: "its weights are not there"})
+
+    again = submit(ledger, storage, order(photos, endpoint=ENDPOINT))
+
+    assert (again.id, again.new) == (first.id, False)
+
+
+def test_a_row_whose_own_variant_nobody_has_is_rejected_with_the_reason(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    endpoint = "fal-ai/seedvr/upscale/image"
+    make_worker(
+        ledger, ready=(f"{endpoint}#3b",), not_ready={f"{endpoint}#7b": "run `weights pull`"}
+    )
+    source = {"source": (tmp_path / "a.jpg").as_uri()}
+    rows_ = manifest(tmp_path, source, source | {"arguments": {"variant": "7b"}})
+    batch = submit(ledger, storage, order(rows_, endpoint=endpoint)).id
+
+    read_all(ledger, storage, settings)
+
+    good, bad = rows(ledger, batch)
+    assert (good.state, good.pipeline) == ("waiting", f"{endpoint}#3b")
+    assert bad.state == "rejected"
+    assert "run `weights pull`" in bad.error["message"]
+
+
 def test_a_folder_is_never_its_own_destination(
     ledger: Ledger, storage: Storage, photos: Path
 ) -> None:

@@ -110,14 +110,15 @@ def test_a_file_that_hides_its_length_is_cut_at_the_limit():
             read(f"{faulty.url}/a", max_bytes=1000)
 
 
-def test_a_server_that_drips_is_given_up_in_bounded_time():
+@pytest.mark.parametrize("piece", [1, 2**16])
+def test_a_server_that_drips_is_given_up_in_bounded_time(piece):
     def answer(request: Request, faulty) -> None:
         request.handler.send_response(200)
         request.handler.send_header("Content-Length", "1000000")
         request.handler.end_headers()
         while not faulty.ending.wait(0.05):
             try:
-                request.handler.wfile.write(b"x" * 2**16)
+                request.handler.wfile.write(b"x" * piece)
             except OSError:
                 return
 

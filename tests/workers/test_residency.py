@@ -210,3 +210,26 @@ def test_other_errors_pass_untouched(tmp_path: Path) -> None:
 )
 def test_a_lack_of_memory_is_recognised(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_a_pipeline_that_does_not_fit_by_itself_is_named_at_once(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 1}, tiled=True, pipeline=f"{__name__}:TooLarge")
+    TooLarge.tries = 0
+
+    with pytest.raises(OutOfDeviceMemory, match="no room for a itself"):
+        residency.enlarge("a", lambda *_: "image")
+
+    assert TooLarge.tries == 1
+
+
+class TooLarge(Loaded):
+    """A pipeline that no device has room for."""
+
+    tries: ClassVar[int] = 0
+
+    @classmethod
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
+        cls.tries += 1
+        raise torch.OutOfMemoryError

@@ -109,3 +109,21 @@ def test_other_choices_are_refused_by_name():
 
 def eight_bit(network) -> list[EightBitLinear]:
     return [each for each in network.modules() if isinstance(each, EightBitLinear)]
+
+
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_weights_that_are_no_numbers_are_not_rounded_away(tmp_path, broken):
+    tensors = small_tensors("seedvr2_ema_3b")
+    name = "blocks.1.mlp.vid.proj_in.weight"
+    tensors[name][2, 3] = broken
+    write_seedvr2(tmp_path)
+    write_tensors(tmp_path / "seedvr2_ema_3b.pth", tensors)
+    files = look(MANIFEST.variant("3b"), tmp_path)
+
+    with pytest.raises(WeightsError, match=f"{name} holds NaN or infinity"):
+        SeedVr2Upscaler.load(
+            LocalWeights(variant="3b", files=files),
+            options=SeedVr2Options(weights="int8"),
+            device="cpu",
+            dtype="bfloat16",
+        )
