@@ -1,7 +1,11 @@
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from models.checkpoint.manifest import File, Licence, Manifest, Part, Variant
+from scheduler import hub
+from scheduler.cli.weights import pull
 from scheduler.settings import Settings
 from tests.checkpoints import write_seedvr2
 from tests.hub_server import hub_server
@@ -86,3 +90,30 @@ def test_what_was_pulled_under_another_digest_is_refused(tmp_path):
     assert [path.name for path in Path(tmp_path / "seedvr").glob("*.pth*")] == [
         "seedvr2_ema_3b.pth.refused"
     ]
+
+
+def research_only(name: str) -> File:
+    licence = Licence(name="Research-Only", url="https://example.org/terms", free=False)
+    return File(name=name, repository="somebody/something", licence=licence)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "pulled"),
+    [((), "n\n", False), ((), "y\n", True), (("--accept",), "", True)],
+    ids=["no", "yes", "accepted"],
+)
+def test_a_licence_that_is_not_free_asks_for_a_yes(
+    monkeypatch, tmp_path, arguments, answer, pulled
+):
+    part = Part(name="net", files=(research_only("w.pth"),))
+    only = Manifest(name="only", variants=(Variant(name="one", parts=(part,)),))
+    monkeypatch.setattr(hub, "manifests", lambda: {"only": only})
+    monkeypatch.setenv("ENLARGER_WEIGHTS", str(tmp_path))
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "w.pth").write_bytes(b"here already")
+
+    result = CliRunner().invoke(pull, ["only", *arguments], input=answer)
+
+    assert (result.exit_code == 0) is pulled
+    assert ("https://example.org/terms" in result.output) is (not arguments)
+    assert ("w.pth" in hub.read_pins(tmp_path / "only")) is pulled

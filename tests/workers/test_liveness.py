@@ -3,11 +3,12 @@
 import time
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from scheduler import broker
 from scheduler.ledger.jobs import Ticket
 from scheduler.settings import Settings
-from tests.factories import ENDPOINT, make_row
+from tests.factories import ENDPOINT
 from workers.liveness import STALLED_S, Liveness
 
 QUEUE = broker.queue_name(ENDPOINT)
@@ -35,7 +36,7 @@ def make_liveness(
 @pytest.fixture
 def waiting_message(settings: Settings) -> None:
     """A message that nobody takes."""
-    broker.publish(broker.make_app(settings), ENDPOINT, [[Ticket(make_row(1).id, 0)]])
+    broker.publish(broker.make_app(settings), ENDPOINT, [[Ticket(uuid7(), 0)]])
 
 
 @pytest.mark.usefixtures("waiting_message")

@@ -183,10 +183,10 @@ print(max(peak, resident()) - before)
 
 
 def write_large(path, one, count):
-    """Write `count` times the same tensor, without holding it more than once."""
+    """Write `count` tensors, each with bytes of its own."""
     names = [f"{number}.weight" for number in range(count)]
     if path.suffix == ".pth":
-        torch.save(dict.fromkeys(names, one), path)
+        torch.save({name: one.clone() for name in names}, path)
         return
     size = one.numel() * 4
     header = {
