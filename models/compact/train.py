@@ -1,25 +1,35 @@
 """Train one of the built-in network's weights: ``python -m models.compact.train``.
 
-Two CPU cores take about two hours for all four. The run can be stopped at any moment and goes on
+Two CPU cores take about an hour and a half for all four (with OMP_WAIT_POLICY=PASSIVE in the
+environment, wherever anything else runs beside). A run can be stopped at any moment and goes on
 where it was; the same seed, machine and number of threads give the same weights.
 """
 
 import csv
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
-from models.compact.network import CompactNetwork, folder
-from models.compact.training import fidelity, pictures
+from models.compact.network import CompactNetwork, bicubic_cells, folder
+from models.compact.training import pictures
 from models.compact.training.branches import BranchedNetwork
+from models.compact.training.measure import gain, quality_for
 from models.compact.training.pairs import PATCH, Pairs
 from models.compact.training.pictures import Rgb
 
@@ -35,6 +45,8 @@ KEPT = 0.998
 LOOK_EVERY = 250
 EDGE = 4
 """Small pixels at a patch's border whose surroundings the network can't see: not learnt from."""
+HUBER = 0.1
+"""Errors beyond this count in proportion, not squared."""
 LUMA = torch.tensor([65.481, 128.553, 24.966]) / 255
 
 
@@ -97,6 +109,7 @@ class Run:
     def save(self, path: Path, pairs: Pairs) -> None:
         """Write everything that going on takes; a crash in the middle leaves the last one."""
         state = {
+            "plan": asdict(self.plan),
             "step": self.step,
             "network": self.network.state_dict(),
             "mean": self.mean.state_dict(),
@@ -107,8 +120,15 @@ class Run:
         path.with_suffix(".part").replace(path)
 
     def resume(self, path: Path, pairs: Pairs) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote.
+
+        Raises:
+            ClickException: It is of another plan, so that going on would mix the two.
+        """
         state = torch.load(path, weights_only=True)
+        if state["plan"] != asdict(self.plan):
+            reason = f"{path} is a run with {state['plan']}; move it away to begin another"
+            raise click.ClickException(reason)
         self.step = state["step"]
         self.network.load_state_dict(state["network"])
         self.mean.load_state_dict(state["mean"])
@@ -129,10 +149,18 @@ class Run:
 
 
 def difference(made: Tensor, true: Tensor, edge: int) -> Tensor:
-    """Return the mean absolute error, half of it that of the colours and half the luma's own."""
+    """Return the Huber loss of the colours, halved, plus that of the luma.
+
+    Nearly the squared error: where the truth can't be known, after JPEG above all, its mean is the
+    best guess, and the absolute error would have the network decide for an edge.
+    """
     error = (made - true)[..., edge:-edge, edge:-edge]
     of_luma = torch.einsum("bchw,c->bhw", error, LUMA)
-    return error.abs().mean() / 2 + of_luma.abs().mean()
+    return _huber(error) / 2 + _huber(of_luma)
+
+
+def _huber(error: Tensor) -> Tensor:
+    return functional.huber_loss(error, torch.zeros(()).expand_as(error), delta=HUBER)
 
 
 def learnable(work: Path, scale: int) -> list[Rgb]:
@@ -140,23 +168,36 @@ def learnable(work: Path, scale: int) -> list[Rgb]:
     cache = work / "leaves.npz"
     if not cache.exists():
         random = np.random.default_rng(0)
-        np.savez(cache, *(pictures.made(random, LEAF_SIDE) for _ in range(LEAVES)))
+        leaves = track(range(LEAVES), description="drawing pictures")
+        partial = cache.with_suffix(".part.npz")
+        np.savez(partial, *(pictures.made(random, LEAF_SIDE) for _ in leaves))
+        partial.replace(cache)
     made = np.load(cache)
     found = [*pictures.photographs(), *(made[name] for name in made.files)]
     return [picture for picture in found if min(picture.shape[:2]) >= PATCH * scale]
 
 
-def gains(network: CompactNetwork, *, jpeg_quality: int | None) -> dict[str, tuple[float, float]]:
+def gains(network: CompactNetwork, variant: str) -> dict[str, tuple[float, float]]:
     """Return each held-out photograph's PSNR by Lanczos and by the network, in decibels."""
-    scale = network.scale
-    found = {}
-    for name in pictures.HELD_OUT:
-        small, true = fidelity.reduced(pictures.photograph(name), scale, jpeg_quality=jpeg_quality)
-        found[name] = (
-            fidelity.psnr(fidelity.lanczos(small, scale), true, border=scale),
-            fidelity.psnr(fidelity.enlarged(network, small), true, border=scale),
-        )
-    return found
+    quality = quality_for(variant)
+    return {
+        name: gain(network, pictures.photograph(name), jpeg_quality=quality)
+        for name in pictures.HELD_OUT
+    }
+
+
+@torch.no_grad()
+def calmed(network: CompactNetwork, share: float) -> CompactNetwork:
+    """Keep so much of what a network adds to bicubic interpolation, and change it in place.
+
+    Less than 1 where it overshoots on pictures softer than those it learnt from.
+    """
+    bicubic = bicubic_cells(network.scale)
+    network.skip.weight.copy_(bicubic.lerp(network.skip.weight, share))
+    network.tail.weight.mul_(share)
+    assert network.tail.bias is not None, "every convolution but the skip has one"
+    network.tail.bias.mul_(share)
+    return network
 
 
 def store(network: CompactNetwork, path: Path) -> None:
@@ -171,9 +212,22 @@ def store(network: CompactNetwork, path: Path) -> None:
 @click.option("--steps", type=click.IntRange(min=1), default=8000, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--work", type=click.Path(path_type=Path), default=Path("compact-training"))
+@click.option(
+    "--calm",
+    type=click.FloatRange(0, 1),
+    default=1.0,
+    show_default=True,
+    help="How much of what the network adds to bicubic interpolation is stored.",
+)
 @click.option("--start-from", type=click.Path(path_type=Path), help="Another run's .pt file.")
 def main(
-    variant: str, scale: str, steps: int, seed: int, work: Path, start_from: Path | None
+    variant: str,
+    scale: str,
+    steps: int,
+    seed: int,
+    work: Path,
+    calm: float,
+    start_from: Path | None,
 ) -> None:
     """Train the weights of one variant and scale, and write them into the package."""
     plan = Plan(variant=variant, scale=int(scale), steps=steps, seed=seed)
@@ -195,25 +249,20 @@ def main(
             progress.update(task, completed=run.step)
             if run.step % LOOK_EVERY == 0 or run.step == steps:
                 run.save(state, pairs)
-                _note(work / f"{name}.csv", run, loss)
-                progress.console.print(_summary(run, loss))
-    store(run.folded(), folder() / f"{name}.safetensors")
+                found = gains(run.folded(), variant)
+                _note(work / f"{name}.csv", run, loss, found)
+                progress.console.print(_summary(run, loss, found))
+    store(calmed(run.folded(), calm), folder() / f"{name}.safetensors")
 
 
-def _quality(variant: str) -> int | None:
-    return 75 if variant == "photo" else None
-
-
-def _note(path: Path, run: Run, loss: float) -> None:
+def _note(path: Path, run: Run, loss: float, found: Mapping[str, tuple[float, float]]) -> None:
     """Append a line to the curve."""
-    found = gains(run.folded(), jpeg_quality=_quality(run.plan.variant))
     with path.open("a", newline="") as file:
         values = [round(value, 3) for pair in found.values() for value in pair]
         csv.writer(file).writerow([run.step, round(loss, 5), *values])
 
 
-def _summary(run: Run, loss: float) -> str:
-    found = gains(run.folded(), jpeg_quality=_quality(run.plan.variant))
+def _summary(run: Run, loss: float, found: Mapping[str, tuple[float, float]]) -> str:
     words = [f"{name} {ours:.2f} ({ours - theirs:+.2f})" for name, (theirs, ours) in found.items()]
     return f"{run.step:6d}  loss {loss:.4f}  " + "  ".join(words)
 

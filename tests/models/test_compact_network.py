@@ -2,6 +2,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from models.compact import network
 from models.compact.network import CompactNetwork, bicubic_cells, parse
 from models.compact.training.branches import BranchedNetwork
 from models.errors import WeightsError
@@ -48,6 +49,18 @@ def test_a_pixel_sees_its_radius_and_no_further():
 
     rows = moved.any(dim=1).nonzero().flatten() // 2
     assert (int(rows.min()), int(rows.max())) == (20 - net.radius, 20 + net.radius)
+
+
+@pytest.mark.parametrize("variant", ["clean", "photo"])
+@pytest.mark.parametrize("scale", [2, 4])
+def test_the_package_has_weights_for_every_variant_and_scale(variant, scale):
+    net = network.read(variant, scale)
+
+    assert net(torch.rand(1, 3, 5, 7)).shape == (1, 3, 5 * scale, 7 * scale)
+
+
+def test_the_weights_take_no_more_than_two_megabytes():
+    assert sum(path.stat().st_size for path in network.folder().iterdir()) <= 2e6
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 import torch
+from click import ClickException
+from click.testing import CliRunner
+from PIL import Image
+from torch.nn import functional
 
-from models.compact.train import Plan, Run
-from models.compact.training import fidelity, pictures
+from models.compact.network import bicubic_cells, parse, read
+from models.compact.train import Plan, Run, calmed, gains, store
+from models.compact.training import fidelity, measure, pictures
 from models.compact.training.pairs import PATCH, Pairs, degrade
 
 
@@ -78,6 +83,56 @@ def test_made_pictures_are_seeded_and_differ():
 
 def test_nothing_that_is_held_out_is_learnt_from():
     assert not set(pictures.HELD_OUT) & set(pictures.TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("variant", "scale", "least"),
+    [("clean", 2, 1.3), ("clean", 4, 0.7), ("photo", 2, 0.5), ("photo", 4, 0.3)],
+)
+def test_held_out_photographs_gain_over_lanczos(variant, scale, least):
+    found = gains(read(variant, scale), variant)
+
+    won = [ours - theirs for theirs, ours in found.values()]
+    assert np.mean(won) >= least, found
+    assert min(won) >= -0.1, found
+
+
+def test_stored_weights_come_back_within_what_eight_bits_can_show(tmp_path):
+    net = read("clean", 2)
+    store(net, tmp_path / "w.safetensors")
+    pixels = torch.rand(1, 3, 20, 20)
+
+    again = parse((tmp_path / "w.safetensors").read_bytes(), 2)
+
+    torch.testing.assert_close(again(pixels), net(pixels), atol=0.25 / 255, rtol=0)
+
+
+@torch.no_grad()
+def test_calming_all_the_way_leaves_bicubic_interpolation():
+    net = calmed(read("photo", 4), 0.0)
+    pixels = torch.rand(1, 3, 20, 20)
+
+    expected = functional.conv2d(pixels, bicubic_cells(4), padding=2, groups=3)
+
+    torch.testing.assert_close(net(pixels), functional.pixel_shuffle(expected, 4))
+
+
+def test_a_run_of_another_plan_is_not_gone_on_with(tmp_path):
+    run, pairs = make_run(steps=4)
+    run.save(tmp_path / "state.pt", pairs)
+    other, pairs = make_run(steps=5)
+
+    with pytest.raises(ClickException, match="'steps': 4"):
+        other.resume(tmp_path / "state.pt", pairs)
+
+
+def test_measuring_prints_a_line_for_each_picture_and_their_mean(tmp_path):
+    Image.fromarray(pictures.photograph("coins.png")).save(tmp_path / "coins.png")
+
+    answer = CliRunner().invoke(measure.main, [str(tmp_path / "coins.png")])
+
+    assert answer.exit_code == 0, answer.output
+    assert answer.output.count("coins.png") == answer.output.count("mean") == 4
 
 
 def test_psnr_is_that_of_the_luma():

@@ -66,12 +66,12 @@ def to_tensor(pictures: Rgb) -> Tensor:
 def degrade(random: np.random.Generator, large: Rgb, scale: int, variant: str) -> Rgb:
     """Return a picture at a `scale`-th of its sides, as `variant` has it."""
     picture = Image.fromarray(large)
-    if variant == "photo" and random.random() < 0.5:
-        picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.4 * scale)))
+    if variant == "photo" and random.random() < 0.1:
+        picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0, 0.15 * scale)))
     small = reduce(picture, scale)
-    if variant == "photo" and random.random() < 0.85:
+    if variant == "photo" and random.random() < 0.9:
         subsampling = 2 if random.random() < 0.7 else 0
-        small = through_jpeg(small, int(random.integers(60, 96)), subsampling=subsampling)
+        small = through_jpeg(small, int(random.integers(65, 91)), subsampling=subsampling)
     return np.asarray(small)
 
 
