@@ -85,7 +85,8 @@ def load_vae(path: Path, place: Place) -> Vae:
             convert=fold,
             keymap=ATTENTION,
         )
-    return vae
+    # What cuDNN's and oneDNN's convolutions are quickest in; the features follow the weights.
+    return vae.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def load_dit(path: Path, variant: Variant, place: Place, *, narrow: Narrow | None = None) -> Dit:

@@ -133,3 +133,15 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path):
 
     with pytest.raises(WeightsError, match=r"blocks\.1\.mlp\.vid\.proj_in\.weight holds NaN"):
         load_dit(path, Variant.B7, PLACE)
+
+
+def test_the_autoencoder_works_with_the_channels_last(tmp_path):
+    vae = load_vae(write_tensors(tmp_path / "ema_vae.pth", small_tensors("ema_vae")), PLACE)
+    pixels = torch.rand(1, 3, 32, 48) * 2 - 1
+
+    moments = vae.encode(pixels)
+
+    kernels = [each for each in vae.parameters() if each.ndim == 4]
+    assert all(each.is_contiguous(memory_format=torch.channels_last) for each in kernels)
+    plain = vae.to(memory_format=torch.contiguous_format).encode(pixels)
+    torch.testing.assert_close(moments, plain, atol=1e-5, rtol=1e-4)
