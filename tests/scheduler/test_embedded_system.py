@@ -27,8 +27,8 @@ from pathlib import Path
 from scheduler.embedded import system
 from scheduler.settings import Settings
 with system.start(Settings(home=Path(sys.argv[1])), children=()):
-    print("up", flush=True)
     try:
+        print("up", flush=True)
         time.sleep(600)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
