@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from models.checkpoint.manifest import File, Manifest, Variant
 
-GIGABYTE = 10**9
-
 
 @click.group()
 def weights() -> None:

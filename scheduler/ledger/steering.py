@@ -5,7 +5,7 @@ Like `jobs`, nothing here commits.
 
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
 from scheduler.ledger import batches
@@ -34,12 +34,7 @@ def pause(session: Session, batch_id: UUID) -> bool:
     Raises:
         BatchUnknown: There is none.
     """
-    batches.get(session, batch_id)
-    changed = session.scalar(_PAUSE, {"id": batch_id}) is not None
-    if changed:
-        batches.tell(session, "batch.paused", batch_id)
-        batches.wake(session)
-    return changed
+    return _switch(session, batch_id, _PAUSE, "batch.paused")
 
 
 def resume(session: Session, batch_id: UUID) -> bool:
@@ -48,10 +43,15 @@ def resume(session: Session, batch_id: UUID) -> bool:
     Raises:
         BatchUnknown: There is none.
     """
+    return _switch(session, batch_id, _RESUME, "batch.resumed")
+
+
+def _switch(session: Session, batch_id: UUID, statement: TextClause, event: str) -> bool:
+    """Change a batch's state and tell of it; tell also whether there was anything to change."""
     batches.get(session, batch_id)
-    changed = session.scalar(_RESUME, {"id": batch_id}) is not None
+    changed = session.scalar(statement, {"id": batch_id}) is not None
     if changed:
-        batches.tell(session, "batch.resumed", batch_id)
+        batches.tell(session, event, batch_id)
         batches.wake(session)
     return changed
 
