@@ -17,8 +17,9 @@ from sqlalchemy.orm import Session
 
 from scheduler import broker
 from scheduler.fairness import Claimant, Shares
-from scheduler.ledger import batches, fleet, jobs
-from scheduler.ledger.jobs import Load, Queued, Ticket
+from scheduler.ledger import batches, fleet, queueing
+from scheduler.ledger.jobs import Ticket
+from scheduler.ledger.queueing import Load, Queued
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState, JobState
 from scheduler.placement import Demand, Seat, home_of, place
@@ -75,7 +76,7 @@ class Dispatcher:
         self._remember(hungry, now)
         if not hungry:
             return []
-        loads = jobs.loads(session)
+        loads = queueing.loads(session)
         seats = self._seats(session, loads, hungry)
         queued = Counter[str]()
         for load in loads:
@@ -104,7 +105,7 @@ class Dispatcher:
         """Take a bundle of whose turn it is; who has no more is struck off the hungry ones."""
         claimant = self._shares[pipeline].next_served(hungry)
         size = min(bundle_size(claimant.cost_s, self._settings), room)
-        taken = jobs.take(
+        taken = queueing.take(
             session, claimant.batch_id, pipeline, limit=size, now=now, worker_id=seat.worker_id
         )
         if len(taken) < size:

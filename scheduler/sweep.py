@@ -10,8 +10,9 @@ import structlog
 from sqlalchemy.orm import Session
 
 from scheduler import broker
-from scheduler.ledger import fleet, jobs, lapses
-from scheduler.ledger.jobs import Ending, Listed, Ticket
+from scheduler.ledger import fleet, jobs, lapses, queueing
+from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.queueing import Listed
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
@@ -63,7 +64,7 @@ class Sweeper:
     def _sweep_messages(self, *, forgotten: bool) -> dict[Ticket, datetime]:
         """Put lost messages' jobs back and return those that were missing for the first time."""
         with self._ledger.begin() as session:
-            queued = jobs.queued(session)
+            queued = queueing.queued(session)
             death = fleet.last_death(session)
         if not queued:
             return {}
@@ -84,7 +85,9 @@ class Sweeper:
         if not lost and not orphans:
             return
         with self._ledger.begin() as session:
-            back = jobs.unqueue(session, lost) | jobs.unqueue(session, orphans, before=death)
+            back = queueing.unqueue(session, lost) | queueing.unqueue(
+                session, orphans, before=death
+            )
         if back:
             log.warning("messages.lost", jobs=len(back))
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
-from scheduler.ledger import jobs
+from scheduler.ledger import jobs, queueing
 from scheduler.ledger.jobs import Claimed, Ticket
 from scheduler.ledger.session import Ledger
 
@@ -59,7 +59,7 @@ class Claimer:
             lonely = jobs.lonely(session, missed)
             short = len(missed) - len(lonely)
             if won and short:  # a message of which nothing is left is a double: it brings nothing
-                more = jobs.more_queued(session, won[0].pipeline, limit=short)
+                more = queueing.more_queued(session, won[0].pipeline, limit=short)
                 won += self._take(session, more, alone=False)
         return Haul(jobs=won, lonely=lonely)
 

@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from scheduler.errors import LedgerUnavailable
-from scheduler.ledger import jobs
+from scheduler.ledger import jobs, queueing
 from scheduler.ledger.jobs import Claimed, Release, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
@@ -131,7 +131,7 @@ class Engine:
         """Tell the ledger that a message won't be opened; if it is away, the sweeper finds out."""
         try:
             with self._ledger.begin() as session:
-                jobs.unqueue(session, tickets)
+                queueing.unqueue(session, tickets)
         except LedgerUnavailable as exc:
             log.warning("bundle.kept", jobs=len(tickets), reason=str(exc))
 

@@ -15,9 +15,10 @@ from uuid_utils.compat import uuid7
 
 from scheduler import broker
 from scheduler.dispatch import Dispatcher, bundle_size, split
-from scheduler.ledger import batches, jobs
+from scheduler.ledger import batches, jobs, queueing
 from scheduler.ledger.intake import NewJob
-from scheduler.ledger.jobs import Queued, Ticket
+from scheduler.ledger.jobs import Ticket
+from scheduler.ledger.queueing import Queued
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from tests.factories import ENDPOINT, make_batch, make_row, make_worker
@@ -227,7 +228,7 @@ def test_what_a_worker_runs_counts_as_much_as_what_waits_for_it(
     dispatcher = Dispatcher(ledger, app, settings)
     assert step(dispatcher, ledger) == 2
     with ledger.begin() as session:
-        tickets = list(jobs.queued(session))
+        tickets = list(queueing.queued(session))
         assert len(jobs.claim(session, tickets, worker_id=worker, deadline_s=60)) == 2
 
     assert step(dispatcher, ledger) == 0
@@ -262,7 +263,7 @@ def test_a_worker_switches_once_the_other_pipeline_has_waited_too_long_and_not_b
     for seconds in range(0, 100, 10):
         dispatcher.step(now + timedelta(seconds=seconds))
         with ledger.begin() as session:
-            given.append({each.pipeline for each in jobs.queued(session).values()})
+            given.append({each.pipeline for each in queueing.queued(session).values()})
         finish_queued(ledger, worker)
 
     assert settings.switch_after_s == 30
@@ -311,7 +312,7 @@ def test_two_schedulers_at_once_publish_every_job_once(
     lists = [client.lrange(name(settings, worker), 0, -1) for worker in workers]
     published = [ticket for raw in itertools.chain(*lists) for ticket in tickets_in(raw)]
     with ledger.begin() as session:
-        queued = set(jobs.queued(session))
+        queued = set(queueing.queued(session))
     assert sum(counts) == len(published) == len(set(published))
     assert set(published) == queued
 

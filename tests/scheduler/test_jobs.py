@@ -6,7 +6,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from scheduler.ledger import batches, fleet, jobs
+from scheduler.ledger import batches, fleet, jobs, queueing
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Event, Job, JobState
@@ -16,7 +16,9 @@ from tests.factories import ENDPOINT, make_batch, make_worker
 def queue(ledger: Ledger, batch_id: UUID, limit: int = 100) -> list[Ticket]:
     with ledger.begin() as session:
         now = database_time(session)
-        return [job.ticket for job in jobs.take(session, batch_id, ENDPOINT, limit=limit, now=now)]
+        return [
+            job.ticket for job in queueing.take(session, batch_id, ENDPOINT, limit=limit, now=now)
+        ]
 
 
 def claim(ledger: Ledger, tickets: list[Ticket], worker: UUID) -> list[Claimed]:
@@ -174,7 +176,7 @@ def test_a_job_that_backs_off_is_not_queued_before_its_time(ledger: Ledger) -> N
     early = queue(ledger, batch)
     with ledger.begin() as session:
         later = database_time(session) + timedelta(seconds=61)
-        due = jobs.take(session, batch, ENDPOINT, limit=9, now=later)
+        due = queueing.take(session, batch, ENDPOINT, limit=9, now=later)
 
     assert early == []
     assert [job.ticket.job_id for job in due] == [held.id]
@@ -246,7 +248,7 @@ def test_a_lost_message_costs_no_failure(ledger: Ledger) -> None:
     tickets = queue(ledger, batch)
 
     with ledger.begin() as session:
-        jobs.unqueue(session, tickets)
+        queueing.unqueue(session, tickets)
 
     job = read(ledger, tickets[0].job_id)
     assert (job.state, job.failures, job.epoch) == ("waiting", 0, 0)
@@ -258,7 +260,7 @@ def test_unqueue_spares_what_was_queued_again_since(ledger: Ledger) -> None:
 
     with ledger.begin() as session:
         long_ago = datetime(2020, 1, 1, tzinfo=UTC)
-        moved = jobs.unqueue(session, tickets, before=long_ago)
+        moved = queueing.unqueue(session, tickets, before=long_ago)
 
     assert moved == set()
 
@@ -268,7 +270,7 @@ def test_a_short_bundle_is_topped_up_from_the_queued_rows(ledger: Ledger) -> Non
     claim(ledger, tickets[:1], make_worker(ledger))
 
     with ledger.begin() as session:
-        more = jobs.more_queued(session, ENDPOINT, limit=2)
+        more = queueing.more_queued(session, ENDPOINT, limit=2)
 
     assert len(more) == 2
     assert set(more) <= set(tickets[1:])

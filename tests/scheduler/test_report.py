@@ -15,7 +15,7 @@ from models.errors import WorldError
 from scheduler import report
 from scheduler.errors import StorageUnavailable
 from scheduler.ingest import Reader
-from scheduler.ledger import batches, jobs
+from scheduler.ledger import batches, jobs, queueing
 from scheduler.ledger.intake import NewJob
 from scheduler.ledger.jobs import Ending
 from scheduler.ledger.periods import job_id
@@ -51,7 +51,7 @@ def end(ledger: Ledger, batch: UUID, endings: dict[int, dict[str, Any]]) -> None
     """Run a batch: its rows end as `endings` has it by line, others succeed with nothing."""
     worker = make_worker(ledger)
     with ledger.begin() as session:
-        queued = jobs.take(session, batch, ENDPOINT, limit=10_000, now=database_time(session))
+        queued = queueing.take(session, batch, ENDPOINT, limit=10_000, now=database_time(session))
         tickets = [each.ticket for each in queued]
         held = jobs.claim(session, tickets, worker_id=worker, deadline_s=60)
         done = [

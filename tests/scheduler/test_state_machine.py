@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from sqlalchemy import text
 
-from scheduler.ledger import batches, jobs, steering
+from scheduler.ledger import batches, jobs, queueing, steering
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
@@ -39,7 +39,7 @@ class Ledgers(RuleBasedStateMachine):
         with self.ledger.begin() as session:
             session.execute(text("update jobs set run_after = now() where state = 'waiting'"))
             now = database_time(session)
-            taken = jobs.take(session, self.batch, ENDPOINT, limit=limit, now=now)
+            taken = queueing.take(session, self.batch, ENDPOINT, limit=limit, now=now)
         self.messages += [job.ticket for job in taken]
 
     @rule(data=st.data(), who=st.integers(0, 1), consumed=st.booleans())
@@ -90,7 +90,7 @@ class Ledgers(RuleBasedStateMachine):
     @rule()
     def lose_messages(self) -> None:
         with self.ledger.begin() as session:
-            jobs.unqueue(session, list(jobs.queued(session)))
+            queueing.unqueue(session, list(queueing.queued(session)))
 
     @rule()
     def cancel(self) -> None:

@@ -6,7 +6,7 @@ from uuid_utils.compat import uuid7
 
 from scheduler.dispatch import claimants_by_pipeline
 from scheduler.errors import BatchUnknown
-from scheduler.ledger import batches, intake, jobs, steering
+from scheduler.ledger import batches, intake, jobs, queueing, steering
 from scheduler.ledger.jobs import Ending
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -54,7 +54,7 @@ def test_what_a_paused_batch_had_queued_is_taken_back_and_keeps_its_place(ledger
     halt(ledger)
 
     with ledger.begin() as session:
-        assert len(jobs.queued(session)) == 3
+        assert len(queueing.queued(session)) == 3
     resume(ledger, paused)
     assert queue(ledger, paused, limit=3) == first
 

@@ -8,7 +8,7 @@ from sqlalchemy import text
 
 from scheduler import broker
 from scheduler.dispatch import Dispatcher
-from scheduler.ledger import fleet, jobs
+from scheduler.ledger import fleet, jobs, queueing
 from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
@@ -125,7 +125,7 @@ def test_a_lapsed_lease_buries_the_worker(ledger: Ledger, sweeper: Sweeper) -> N
     batch = make_batch(ledger, 1)
     worker = make_worker(ledger, lease_s=-1.0)
     with ledger.begin() as session:
-        taken = jobs.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
+        taken = queueing.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
         jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
 
     sweeper.step(now_of(ledger))
@@ -142,7 +142,7 @@ def test_after_the_ledger_was_away_silent_workers_are_left_alone_for_a_while(
     batch = make_batch(ledger, 1)
     worker = make_worker(ledger, lease_s=-1.0)
     with ledger.begin() as session:
-        taken = jobs.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
+        taken = queueing.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
         jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
 
     Sweeper(ledger, client, settings, mercy_s=60).step(now_of(ledger))
@@ -176,7 +176,7 @@ def meant_for(
     sweeper.step(now_of(ledger))  # sets the sentinel
     assert Dispatcher(ledger, app, settings).step(now_of(ledger)) == 3
     with ledger.begin() as session:
-        return worker, list(jobs.queued(session))
+        return worker, list(queueing.queued(session))
 
 
 def keys_of(client: redis.Redis, settings: Settings, worker: UUID) -> list[bytes]:
@@ -258,7 +258,7 @@ def test_a_worker_that_starts_again_under_the_same_name_is_another_one(
     known = broker.presence(client, settings, [broker.worker_queue(again)])
     assert known.listed == set(tickets)
     with ledger.begin() as session:
-        assert {each.worker_id for each in jobs.queued(session).values()} == {again}
+        assert {each.worker_id for each in queueing.queued(session).values()} == {again}
 
 
 def test_after_a_flush_what_was_in_workers_queues_is_put_back_at_once(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from scheduler.ledger import jobs
+from scheduler.ledger import queueing
 from scheduler.ledger.jobs import Ending, Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Job, JobState
@@ -107,11 +107,11 @@ def rig(
         running.close()
 
 
-def queue(ledger: Ledger, batch_id: UUID, limit: int = 1000) -> list[jobs.Queued]:
+def queue(ledger: Ledger, batch_id: UUID, limit: int = 1000) -> list[queueing.Queued]:
     """Queue a batch's waiting jobs."""
     with ledger.begin() as session:
         now = database_time(session)
-        return jobs.take(session, batch_id, ENDPOINT, limit=limit, now=now)
+        return queueing.take(session, batch_id, ENDPOINT, limit=limit, now=now)
 
 
 def rows(ledger: Ledger, batch_id: UUID) -> list[Job]:
