@@ -16,7 +16,7 @@ from models.errors import WorldError
 from scheduler import broker, keeping
 from scheduler.dispatch import Dispatcher
 from scheduler.ingest import Reader
-from scheduler.ledger import batches, steering
+from scheduler.ledger import batches, feeds, steering
 from scheduler.ledger.session import Ledger, database_time, upgrade
 from scheduler.ledger.tables import BatchState
 from scheduler.reporter import Reporter
@@ -175,6 +175,7 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("dispatch", dispatch, min(settings.poll_s, 0.2), dispatching),
         Duty("sweep", sweep, settings.sweep_s),
         Duty("halt", lambda: halt(ledger), settings.poll_s),
+        Duty("feeds", lambda: close_feeds(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25)),
         Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, reporting),
@@ -200,6 +201,16 @@ def halt(ledger: Ledger) -> bool:
             with ledger.begin() as session:
                 done += batches.cancel_unstarted(session, batch.id, limit=HALT_AT_ONCE)
     return done > 0
+
+
+def close_feeds(ledger: Ledger) -> bool:
+    """Close the feeds' batches whose day is over; tell that nothing is left to do at once."""
+    with ledger.begin() as session:
+        over = feeds.over(session)
+    for batch_id in over:
+        with ledger.begin() as session:
+            feeds.close(session, batch_id)
+    return False
 
 
 def settle(ledger: Ledger) -> int:

@@ -247,7 +247,9 @@ def fold(session: Session) -> None:
     session.execute(_FOLD)
 
 
-_READ = "(state in ('open', 'cancelled', 'unreadable') or state = 'paused' and read_at is not null)"
+_READ = """fed_until is null and (
+        state in ('open', 'cancelled', 'unreadable') or state = 'paused' and read_at is not null
+    )"""
 # Locked by a statement of its own: the next one then sees what a retry, which locks the same row,
 # has committed meanwhile.
 _COMPLETE = text(f"""
@@ -259,7 +261,8 @@ for update skip locked
 _END = text(f"""
 with done as (
     update batches set ended_at = clock_timestamp(),
-        state = case when state in ('open', 'paused') then 'finished' else state end
+        state = case when state in ('open', 'paused') then 'finished' else state end,
+        reported_at = case when feed is not null then clock_timestamp() end
     where id = any(:ids) and ended_at is null and {_READ}
         and succeeded + failed + cancelled + rejected = total
         and not exists (select 1 from batch_deltas where batch_deltas.batch_id = batches.id)
@@ -273,7 +276,10 @@ select id from done
 
 
 def end_complete(session: Session) -> list[UUID]:
-    """End the batches whose jobs all have their outcome, each exactly once."""
+    """End the batches whose jobs all have their outcome, each exactly once.
+
+    A feed's batch takes jobs until it is closed, and nobody wants a report of its day.
+    """
     complete = list(session.scalars(_COMPLETE))
     return list(session.scalars(_END, {"ids": complete})) if complete else []
 

@@ -40,7 +40,8 @@ _COPY = f"copy {{}} ({', '.join(_COLUMNS)}, ended_at) from stdin"
 class NewJob:
     """A row on its way in; `arguments`, `passthrough` and `error` are JSON texts.
 
-    `error` is set for a row that is rejected: it is counted and reported, and never runs.
+    `error` is set for a row that is rejected: it is counted and reported, and never runs. `line`
+    is the row's place in its source; a feed gives its jobs lines of its own.
     """
 
     line: int

@@ -95,6 +95,7 @@ class Batch(Base):
     `pipelines` are those that its jobs, as far as they have been read, need.
     A batch is active until `ended_at` is set: every one of its jobs has ended by then. From
     `pruned_at` on its jobs and events are gone, and this row is all that is left of it.
+    `feed` names what feeds a batch that reads no source; until `fed_until` is null it takes jobs.
     """
 
     __tablename__ = "batches"
@@ -123,6 +124,8 @@ class Batch(Base):
     options: Mapped[dict[str, Any]]
     pipelines: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default="{}")
     fingerprint: Mapped[str | None]
+    feed: Mapped[str | None]
+    fed_until: Mapped[datetime | None]
     cursor: Mapped[dict[str, Any] | None]
     reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
