@@ -17,6 +17,8 @@ EnlargerError
 │   ├── NobodyReady           workers are there, and none of them can serve the endpoint
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
 │   ├── BatchUnknown
+│   ├── SubscriptionUnknown
+│   ├── EventUnknown          no type of events that one can subscribe to
 │   ├── SettingsInvalid
 │   ├── HomeUnusable          an embedded system can't live in ENLARGER_HOME as it is
 │   ├── HomeHeld              another process holds ENLARGER_HOME, and can't be joined
@@ -81,6 +83,14 @@ class RowInvalid(RequestError):
 
 class BatchUnknown(RequestError):
     """No batch has this id."""
+
+
+class SubscriptionUnknown(RequestError):
+    """No subscription has this id."""
+
+
+class EventUnknown(RequestError):
+    """Nothing that one can subscribe to has this name."""
 
 
 class BatchPruned(RequestError):

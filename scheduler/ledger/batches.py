@@ -269,7 +269,7 @@ with done as (
     returning id, state
 ), told as (
     insert into events (type, batch_id)
-    select 'batch.ended', id from done
+    select 'batch.finished', id from done
 )
 select id from done
 """)  # noqa: S608 - made of constants

@@ -2,8 +2,8 @@
 
 Retention must drop partitions, not delete rows; but a unique constraint holds only within one
 partition. So all rows of a batch lie in one: the ids of its jobs begin with the batch's own, and
-`jobs` is partitioned by ranges of `id`, `events` by the same ranges of `batch_id`. A lookup by id
-then needs no other column to find its partition.
+`jobs` is partitioned by ranges of `id`, `events` and `deliveries` by the same ranges of `batch_id`.
+A lookup by id then needs no other column to find its partition.
 """
 
 import re
@@ -94,14 +94,15 @@ def _creation(period: int) -> list[str]:
         # the parent, where a unique index must hold the partition's key.
         f"create unique index uq_jobs_{period} on jobs_{period} (batch_id, destination_key)",
         f"create table events_{period} (like events {like})",
+        f"create table deliveries_{period} (like deliveries {like})",
     ]
     return made + [
         f"alter table {table} attach partition {table}_{period}"
         f" for values from ('{low}') to ('{high}')"
-        for table in ("jobs", "events")
+        for table in ("jobs", "events", "deliveries")
     ]
 
 
 def is_partition(name: str | None) -> bool:
     """Tell whether a table is one week's, which no model describes."""
-    return name is not None and re.fullmatch(r"(jobs|events)_\d+", name) is not None
+    return name is not None and re.fullmatch(r"(jobs|events|deliveries)_\d+", name) is not None

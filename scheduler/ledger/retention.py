@@ -21,7 +21,7 @@ class Pruned:
 
 
 # Locks the week's batches, so that none is reopened meanwhile; a batch counts as in use until its
-# report is written.
+# report is written, and as long as a subscriber is still to hear of it.
 _LOCK = text("""
 select id from batches where id >= :low and id < :high order by id for update
 """)
@@ -29,7 +29,16 @@ _IN_USE = text("""
 select exists (
     select from batches where id >= :low and id < :high
         and (ended_at is null or reported_at is null or ended_at > :before)
+) or exists (
+    select from outbox where batch_id >= :low and batch_id < :high
+) or exists (
+    select from deliveries where batch_id >= :low and batch_id < :high
+        and state in ('due', 'sending') and due_at < 'infinity'
 )
+""")
+_UNSUBSCRIBE = text("""
+delete from subscriptions where coalesce(job_id, batch_id) >= :low
+    and coalesce(job_id, batch_id) < :high
 """)
 _MARK = text("""
 update batches set pruned_at = :now where id >= :low and id < :high and pruned_at is null
@@ -64,10 +73,13 @@ def prune(
     session.execute(_LOCK, {"low": low, "high": high})
     if _over(session, period, now=now, keep=keep_jobs):
         session.execute(_MARK, {"low": low, "high": high, "now": now})
-        session.execute(text(f"drop table jobs_{period}, events_{period}"))
+        session.execute(_UNSUBSCRIBE, {"low": low, "high": high})
+        session.execute(
+            text(f"drop table jobs_{period}, events_{period}, deliveries_{period}"),
+        )
         return Pruned(period=period, jobs=True)
     if _over(session, period, now=now, keep=keep_events) and _any_events(session, period):
-        session.execute(text(f"truncate events_{period}"))
+        session.execute(text(f"truncate events_{period}, deliveries_{period}"))
         return Pruned(period=period, jobs=False)
     return None
 

@@ -84,7 +84,8 @@ class Base(DeclarativeBase):
     }
 
 
-def _one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
+def one_of(column: str, states: type[StrEnum]) -> CheckConstraint:
+    """Return the constraint that a column holds one of these."""
     return CheckConstraint(f"{column} in ({', '.join(repr(str(s)) for s in states)})", name=column)
 
 
@@ -100,7 +101,7 @@ class Batch(Base):
 
     __tablename__ = "batches"
     __table_args__ = (
-        _one_of("state", BatchState),
+        one_of("state", BatchState),
         Index("ix_batches_active", "id", postgresql_where=text("ended_at is null")),
         Index(
             "ix_batches_unreported",
@@ -172,7 +173,7 @@ class Job(Base):
 
     __tablename__ = "jobs"
     __table_args__ = (
-        _one_of("state", JobState),
+        one_of("state", JobState),
         Index(
             "ix_jobs_waiting",
             "batch_id",

@@ -92,7 +92,7 @@ def test_the_same_seed_gives_the_same_picture_however_it_is_run(seedvr2: System)
     assert events(seedvr2, alone) == {
         "batch.submitted": 1,
         "job.succeeded": 1,
-        "batch.ended": 1,
+        "batch.finished": 1,
         "batch.reported": 1,
     }
 
