@@ -38,6 +38,7 @@ class Order:
         again: Submit anew even if the same was submitted before.
         in_place: A result may replace its own source.
         only_if_absent: A result must not replace anything.
+        skip_existing: A row whose result is there already is done, whatever that result is.
     """
 
     source: str
@@ -52,6 +53,7 @@ class Order:
     again: bool = False
     in_place: bool = False
     only_if_absent: bool = False
+    skip_existing: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +83,8 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
     )
     source.check()
     _check_destination(storage, source, destination, in_place=order.in_place)
+    if order.skip_existing:
+        storage.check_visible(destination)
     version = source.version()
     # A folder is the same with and without its slash.
     address = source.roots[0] if source.kind == "listing" else order.source
@@ -106,11 +110,16 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
 
 
 def _options(order: Order) -> dict[str, Any]:
+    """Return what concerns every row; what came later is named only where it was asked for.
+
+    So the fingerprints of earlier submissions stay what they are.
+    """
     return {
         "include": list(order.include),
         "exclude": list(order.exclude),
         "in_place": order.in_place,
         "only_if_absent": order.only_if_absent,
+        **({"skip_existing": True} if order.skip_existing else {}),
     }
 
 

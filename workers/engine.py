@@ -1,6 +1,8 @@
 """The long-lived engine: bundles in, and every job's life through fetch, device and store.
 
     Celery thread: claim --> fetch pool --> ONE device thread --> store pool --> completer
+                                 |____________________________________________________^
+                                   what needs no computing
 
 The pools work across bundles: while the device has one job, inputs of the next bundles are fetched
 and results of the last ones stored. The order is that of arrival; a job whose input is slow does
@@ -19,7 +21,7 @@ import structlog
 
 from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import jobs, queueing
-from scheduler.ledger.jobs import Claimed, Release, Ticket
+from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from workers import patience
@@ -153,7 +155,11 @@ class Engine:
 
     def _fetch_one(self, life: Life) -> None:
         life.check_cancelled()
-        self._device.put(life, self._stages.fetch(life))
+        fetched = self._stages.fetch(life)
+        if isinstance(fetched, Ending):
+            self._end(life, fetched)  # not behind others that wait for the device
+        else:
+            self._device.put(life, fetched)
 
     def _upscale(self, life: Life, fetched: Any) -> None:  # noqa: ANN401 - the stages' own
         group = self._gather((life, fetched))

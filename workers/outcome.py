@@ -10,6 +10,7 @@ from models.version import VERSION
 from scheduler.ledger.jobs import Claimed, Ending
 from scheduler.ledger.tables import JobState
 from scheduler.storage import parse_address
+from scheduler.storage.objects import ObjectInfo
 from workers.verdict import to_json
 
 
@@ -88,6 +89,24 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
         outcome=to_json(outcome),
         bytes_out=sum(each.size_bytes for each in stored),
         device_s=device_s,
+    )
+
+
+def existing(job: Claimed, found: ObjectInfo, *, worker: str) -> Ending:
+    """Return the ending of a job whose result was there, and was not looked into."""
+    entry = {"address": job.destination, "size_bytes": found.size, "etag": found.etag}
+    image = {
+        "url": job.destination,
+        "content_type": found.content_type,
+        "file_name": parse_address(job.destination).name,
+        "file_size": found.size,
+    }
+    return Ending(
+        ticket=job.ticket,
+        state=JobState.SUCCEEDED,
+        outcome=to_json(
+            {"existing": True, "objects": [entry], "body": {"image": image}, "worker": worker}
+        ),
     )
 
 

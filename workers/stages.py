@@ -30,14 +30,15 @@ class Stages(Generic[Fetched, Enlarged]):
     """What is done to one job, in three steps; each may raise anything.
 
     Attributes:
-        fetch: Runs on several threads: reads and decodes the input.
+        fetch: Runs on several threads: reads and decodes the input, or says how a job ended that
+            needs nothing computed.
         upscale: Runs on the device thread.
         store: Runs on several threads: encodes and stores, and says how the job ended.
         together: Runs on the device thread as well, instead of `upscale`; None where jobs are
             always done one by one.
     """
 
-    fetch: Callable[[Life], Fetched]
+    fetch: Callable[[Life], Fetched | Ending]
     upscale: Callable[[Life, Fetched], Enlarged]
     store: Callable[[Life, Enlarged], Ending]
     together: Together[Fetched, Enlarged] | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import structlog
 from pydantic import ValidationError
@@ -23,11 +23,12 @@ from workers import codec, outcome, source
 from workers.admission import Admission
 from workers.codec import Header
 from workers.life import Life
-from workers.outcome import StoredImage, Story
+from workers.outcome import Story
 from workers.residency import Residency
+from workers.shortcuts import Shortcuts
 from workers.source import Input
 from workers.stages import Stages, Together
-from workers.storeroom import Product, Storeroom, stored_as
+from workers.storeroom import Product, Storeroom
 
 log = structlog.get_logger()
 
@@ -58,11 +59,6 @@ class Enlarged:
     tile_divisor: int
 
 
-FetchedOrEnded: TypeAlias = Fetched | Ending
-"""A job that needs nothing more is handed through as its ending."""
-EnlargedOrEnded: TypeAlias = Enlarged | Ending
-
-
 class Workshop:
     """Does real jobs. Its methods are the stages; each runs on the threads that the engine says."""
 
@@ -82,23 +78,31 @@ class Workshop:
         self._storage = storage
         self._storeroom = storeroom
         self._residency = residency
+        self._shortcuts = Shortcuts(storage, worker=worker)
         self._admission = Admission(settings.inflight_bytes)
 
-    def stages(self) -> Stages[FetchedOrEnded, EnlargedOrEnded]:
+    def stages(self) -> Stages[Fetched, Enlarged]:
         """Return the stages for the engine."""
         together = Together(has_room=self.has_room, upscale=self.upscale_together)
         return Stages(fetch=self.fetch, upscale=self.upscale, store=self.store, together=together)
 
-    def fetch(self, life: Life) -> FetchedOrEnded:
-        """Read and decode the input, once there is room for it and for the result."""
+    def fetch(self, life: Life) -> Fetched | Ending:
+        """Read and decode the input, once there is room for it and for the result.
+
+        A job whose result is there already ends here.
+        """
         job = life.job
         request = self._request(job)
         self._check_destination(job)
+        ending = self._shortcuts.existing(job, request.encoding())
+        if ending is not None:
+            return ending
         with life.timed("fetch_s"):
             found = source.fetch(self._storage, job, max_bytes=self._settings.max_input_bytes)
         header = codec.probe(found.data)
-        if job.options.get("in_place") and _is_result_of(job, found):
-            return self._done_before(job, request, found, header)
+        ending = self._shortcuts.replaced_before(job, found, header, request.encoding())
+        if ending is not None:
+            return ending
         size = self._result_size(request, header)
         life.reservation = self._admission.reserve(
             header.decoded_bytes + _grown(header, size), life.check_cancelled
@@ -107,46 +111,35 @@ class Workshop:
             picture = codec.decode(found.data, max_pixels=self._settings.max_input_pixels)
         return Fetched(request=request, picture=picture, size=size, input=_about(found, header))
 
-    def upscale(self, life: Life, fetched: FetchedOrEnded) -> EnlargedOrEnded:
+    def upscale(self, life: Life, fetched: Fetched) -> Enlarged:
         """Run the model, on the device thread."""
-        if isinstance(fetched, Ending):
-            return fetched
         work = partial(self._run, life, fetched)
         result, divisor = self._residency.enlarge(life.job.pipeline, work)
         return Enlarged(fetched=fetched, result=result, tile_divisor=divisor)
 
     def has_room(
-        self,
-        group: Sequence[tuple[Life, FetchedOrEnded]],
-        waiting: tuple[Life, FetchedOrEnded],
+        self, group: Sequence[tuple[Life, Fetched]], waiting: tuple[Life, Fetched]
     ) -> bool:
         """Tell whether jobs are for one endpoint, and together no more than it takes in a call."""
         everyone = [*group, waiting]
-        pipelines = {life.job.pipeline for life, _ in everyone}
-        pictures = [each.picture for _, each in everyone if isinstance(each, Fetched)]
-        if len(pipelines) > 1 or len(pictures) < len(everyone):
+        if len({life.job.pipeline for life, _ in everyone}) > 1:
             return False
-        pixels = sum(picture.width * picture.height for picture in pictures)
+        pixels = sum(each.picture.width * each.picture.height for _, each in everyone)
         return pixels <= self._endpoints[waiting[0].job.endpoint].batch_pixels
 
-    def upscale_together(
-        self, group: Sequence[tuple[Life, FetchedOrEnded]]
-    ) -> list[EnlargedOrEnded]:
+    def upscale_together(self, group: Sequence[tuple[Life, Fetched]]) -> list[Enlarged]:
         """Run the model's batch form, on the device thread."""
-        jobs = [(life, fetched) for life, fetched in group if isinstance(fetched, Fetched)]
-        work = [Work(each.picture, each.request, self._context(life, 1)) for life, each in jobs]
-        with self._residency.resident(jobs[0][0].job.pipeline) as upscaler:
+        work = [Work(each.picture, each.request, self._context(life, 1)) for life, each in group]
+        with self._residency.resident(group[0][0].job.pipeline) as upscaler:
             # The catalogue says that it has a batch form.
             results = cast("BatchUpscaler", upscaler).upscale_together(work)
         return [
             Enlarged(fetched=fetched, result=result, tile_divisor=1)
-            for (_, fetched), result in zip(jobs, results, strict=True)
+            for (_, fetched), result in zip(group, results, strict=True)
         ]
 
-    def store(self, life: Life, enlarged: EnlargedOrEnded) -> Ending:
+    def store(self, life: Life, enlarged: Enlarged) -> Ending:
         """Encode, check and store every image, and only then say that the job succeeded."""
-        if isinstance(enlarged, Ending):
-            return enlarged
         stored = [
             self._storeroom.keep(life, _product(enlarged, pixels), address)
             for pixels, address in zip(
@@ -221,30 +214,6 @@ class Workshop:
             borrow=self._residency.borrow,
             tile_divisor=tile_divisor,
         )
-
-    def _done_before(
-        self, job: Claimed, request: UpscaleRequest, found: Input, header: Header
-    ) -> Ending:
-        """End a job whose earlier attempt replaced its source, and died before it could say so.
-
-        To enlarge it again would be to enlarge its result.
-        """
-        there = stored_as(found.data, etag=found.etag)
-        stored = StoredImage(
-            address=job.destination,
-            content_type=request.encoding().content_type,
-            size_bytes=there.size,
-            size=header.size,
-            etag=there.etag,
-            checksum=there.checksum,
-        )
-        story = Story(body={"seed": job.seed}, input={}, timings={}, worker=self._worker)
-        return outcome.succeeded(job, [stored], story, 0.0)
-
-
-def _is_result_of(job: Claimed, found: Input) -> bool:
-    """Tell whether a file is this very job's result."""
-    return codec.read_provenance(found.data).get("job") == str(job.id)
 
 
 def _grown(header: Header, size: Size) -> int:

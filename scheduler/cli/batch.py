@@ -49,14 +49,18 @@ def all_well(progress: "Progress") -> bool:
 
 def summary(progress: "Progress") -> str:
     """Say in one line what became of a batch's rows so far."""
-    parts = [f"{progress.succeeded:,} of {progress.total:,} enlarged"]
+    done = progress.succeeded - progress.existing
+    parts = [f"{done:,} of {progress.total:,} enlarged"]
+    if progress.reused:
+        parts[0] += f" ({progress.reused:,} by a copy of an earlier result)"
     parts += [
         f"{count:,} {word}"
         for count, word in (
+            (progress.existing, "there before"),
             (progress.failed, "failed"),
             (progress.rejected, "rejected"),
             (progress.cancelled, "cancelled"),
-            (progress.skipped, "skipped"),
+            (progress.skipped, "left out"),
         )
         if count
     ]

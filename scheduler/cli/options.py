@@ -71,4 +71,7 @@ _ORDER = (
     ),
     click.option("--again", is_flag=True, help="Do it anew even if it was done before."),
     click.option("--in-place", is_flag=True, help="Let a result replace its own source."),
+    click.option(
+        "--skip-existing", is_flag=True, help="Leave alone what has a result there already."
+    ),
 )

@@ -31,6 +31,7 @@ def run(
     *,
     again: bool,
     in_place: bool,
+    skip_existing: bool,
     as_json: bool,
 ) -> None:
     """Enlarge everything in SOURCE on this machine.
@@ -65,6 +66,7 @@ def run(
             exclude=exclude,
             again=again,
             in_place=in_place,
+            skip_existing=skip_existing,
         )
         for source, place in targets(loaded.home, sources, address_of(destination))
     ]

@@ -28,6 +28,7 @@ def submit(
     *,
     again: bool,
     in_place: bool,
+    skip_existing: bool,
     only_if_absent: bool,
     as_json: bool,
 ) -> None:
@@ -61,6 +62,7 @@ def submit(
         idempotency_key=idempotency_key,
         again=again,
         in_place=in_place,
+        skip_existing=skip_existing,
         only_if_absent=only_if_absent,
     )
     with connected(running=True) as system:

@@ -23,7 +23,8 @@ class Progress:
     """A batch's exact counters at one moment.
 
     `total` counts every row that was read so far, the rejected ones included; `skipped` counts what
-    a listing left out (folder markers, other file types) and is no part of `total`.
+    a listing left out (folder markers, other file types) and is no part of `total`. Of `succeeded`,
+    `existing` had their result before and `reused` got a copy of an earlier one.
     """
 
     id: UUID
@@ -42,6 +43,8 @@ class Progress:
     cancelled: int
     rejected: int
     skipped: int
+    existing: int
+    reused: int
     bytes_out: int
     device_s: float
 
@@ -191,6 +194,8 @@ _COUNTERS = (
     "cancelled",
     "rejected",
     "skipped",
+    "existing",
+    "reused",
     "bytes_out",
     "device_s",
 )

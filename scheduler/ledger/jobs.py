@@ -57,7 +57,8 @@ class Claimed:
 class Ending:
     """How a job ended; `outcome` and `error` are JSON texts.
 
-    `outcome` holds `objects` (one entry per stored file) and `body` (the endpoint's result);
+    `outcome` holds `objects` (one entry per stored file) and `body` (the endpoint's result), and
+    `existing` or `reused_from` where nothing was computed, which the batch counts;
     `error` holds `code`, `kind`, `message` and, where known, `field`.
     """
 
@@ -177,14 +178,16 @@ with documents as materialized (
     where jobs.id = given.id and jobs.epoch = given.epoch
         and jobs.state || '' = any(:from_states)
         and (cast(:worker_id as uuid) is null or jobs.worker_id = :worker_id)
-    returning jobs.id, jobs.batch_id, jobs.state, given.bytes_out, given.device_s
+    returning jobs.id, jobs.batch_id, jobs.state, jobs.outcome, given.bytes_out, given.device_s
 ), told as (
     insert into events (type, batch_id, job_id) select 'job.' || state, batch_id, id from ended
 ), counted as (
-    insert into batch_deltas (batch_id, succeeded, failed, cancelled, bytes_out, device_s)
+    insert into batch_deltas (batch_id, succeeded, failed, cancelled, existing, reused, bytes_out,
+        device_s)
     select batch_id, count(*) filter (where state = 'succeeded'),
         count(*) filter (where state = 'failed'), count(*) filter (where state = 'cancelled'),
-        sum(bytes_out), sum(device_s)
+        count(*) filter (where outcome ? 'existing'),
+        count(*) filter (where outcome ? 'reused_from'), sum(bytes_out), sum(device_s)
     from ended group by batch_id
 )
 select id from ended

@@ -52,6 +52,11 @@ class RowRecord:
         return found
 
     @property
+    def existing(self) -> bool:
+        """Whether its result was there before, whatever it is."""
+        return "existing" in (self.outcome or {})
+
+    @property
     def device_s(self) -> float | None:
         """How long the device worked on it; None where it has no result."""
         found: float | None = (self.outcome or {}).get("timings", {}).get("device_s")

@@ -140,6 +140,8 @@ class Batch(Base):
     cancelled: Mapped[int] = mapped_column(BigInteger, server_default="0")
     rejected: Mapped[int] = mapped_column(BigInteger, server_default="0")
     skipped: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    existing: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reused: Mapped[int] = mapped_column(BigInteger, server_default="0")
     bytes_out: Mapped[int] = mapped_column(BigInteger, server_default="0")
     device_s: Mapped[float] = mapped_column(server_default="0")
 
@@ -158,6 +160,8 @@ class Delta(Base):
     cancelled: Mapped[int] = mapped_column(BigInteger, server_default="0")
     rejected: Mapped[int] = mapped_column(BigInteger, server_default="0")
     skipped: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    existing: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    reused: Mapped[int] = mapped_column(BigInteger, server_default="0")
     bytes_out: Mapped[int] = mapped_column(BigInteger, server_default="0")
     device_s: Mapped[float] = mapped_column(server_default="0")
 

@@ -75,6 +75,7 @@ def _work(row: RowRecord) -> dict[str, Any]:
         "output_width": first.get("width"),
         "output_height": first.get("height"),
         "output_bytes": written if row.objects else None,
+        "existing": row.existing,
     }
 
 

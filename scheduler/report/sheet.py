@@ -110,12 +110,14 @@ def _when(batch: Progress) -> str:
 
 
 def _counters(batch: Progress) -> Iterator[str]:
-    yield _counter("good", words.count(batch.succeeded), "enlarged")
+    yield _counter("good", words.count(batch.succeeded - batch.existing), "enlarged")
     for kind, number, label in (
+        ("", batch.reused, "of these copied from an earlier result"),
+        ("", batch.existing, "there before"),
         ("bad", batch.failed, "failed"),
         ("bad", batch.rejected, "rejected"),
         ("", batch.cancelled, "cancelled"),
-        ("", batch.skipped, "skipped"),
+        ("", batch.skipped, "left out"),
     ):
         if number:
             yield _counter(kind, words.count(number), label)

@@ -95,6 +95,9 @@ class Thumbnails:
         if row.source is None or address is None:
             reason = "the ledger names no result"
             raise Unseen(reason)
+        if row.existing:
+            reason = "the result was there before, and nobody has looked into it"
+            raise Unseen(reason)
         if row.source == address:
             reason = "the result took its source's place"
             raise Unseen(reason)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from models.errors import RequestError
-from scheduler.errors import DestinationUnwritable
+from scheduler.errors import DestinationUnwritable, ObjectMissing
 from scheduler.storage.address import Address, parse_address
 from scheduler.storage.files import FileStore, confined, is_same_file
 from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored
@@ -177,6 +177,25 @@ class Storage:
             store.delete(probe)
         except RequestError:
             return  # Write-only credentials are enough for results; the probe stays.
+
+    def check_visible(self, prefix: str) -> None:
+        """Ask whether an object is below `prefix`, whatever the answer.
+
+        Raises:
+            DestinationUnwritable: It was refused; the message says why and what to do.
+            StorageUnavailable: The store does not answer.
+        """
+        probe = parse_address(prefix).child(PROBE)
+        try:
+            self._store(probe).stat(probe, version=None)
+        except ObjectMissing:
+            return
+        except RequestError as exc:
+            reason = (
+                f"destination: what exists below {prefix} can't be seen ({exc}); allow listing and "
+                "reading there, or leave out --skip-existing"
+            )
+            raise DestinationUnwritable(reason, field="destination") from exc
 
     def _store(self, place: Address) -> Store:
         if place.scheme == "file":

@@ -45,7 +45,9 @@ def make_progress(**overrides: Any) -> Progress:
         "bytes_out": 0,
         "device_s": 0.0,
     }
-    counters = dict.fromkeys(("succeeded", "failed", "cancelled", "rejected", "skipped"), 0)
+    counters = dict.fromkeys(
+        ("succeeded", "failed", "cancelled", "rejected", "skipped", "existing", "reused"), 0
+    )
     return Progress(**fields | counters | overrides)
 
 
@@ -106,7 +108,7 @@ def test_an_ended_batch_is_first_reported_then_finished() -> None:
 
 def test_the_summary_names_only_what_there_is() -> None:
     assert summary(make_progress(succeeded=100)) == "100 of 100 enlarged"
-    assert summary(make_progress(failed=1, skipped=2)) == "0 of 100 enlarged, 1 failed, 2 skipped"
+    assert summary(make_progress(failed=1, skipped=2)) == "0 of 100 enlarged, 1 failed, 2 left out"
 
 
 def test_a_source_that_could_not_be_read_to_its_end_is_not_all_well() -> None:

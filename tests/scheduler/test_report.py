@@ -206,6 +206,7 @@ def test_a_line_says_everything_about_a_result(
         "output_width": 16,
         "output_height": 12,
         "output_bytes": len(result),
+        "existing": False,
         "device_s": 0.25,
         "worker": "host:1",
         "failures": 0,

@@ -1,19 +1,15 @@
 """Real images through the whole life of a job: file:// and S3 over HTTP, Lanczos on the CPU."""
 
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
-from uuid import UUID
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.catalog import ENDPOINTS, Endpoint
+from models.catalog import ENDPOINTS
 from models.checkpoint.manifest import LocalWeights
 from models.compact.schema import CompactRequest
 from models.image import Picture
@@ -24,70 +20,20 @@ from models.upscaler import Context, Result
 from models.version import VERSION
 from scheduler.ledger.periods import job_id
 from scheduler.ledger.session import Ledger
-from scheduler.ledger.tables import Job, JobState
+from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 from tests.factories import ENDPOINT, make_batch, make_row
 from tests.models.contexts import make_context
 from tests.models.untrained import Untrained
 from tests.pictures import make_pixels, save
-from tests.workers.rig import Rig, rig, rows
+from tests.workers.real import PHOTO, again, only, real_rig, submit
+from tests.workers.rig import rows
 from workers import codec
-from workers.devices import Device
 from workers.heartbeat import Lease
-from workers.residency import Residency
-from workers.stock import Stock
-from workers.storeroom import Storeroom
-from workers.workshop import Workshop
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
-
-CPU = Device(id="cpu", name="test", memory_bytes=2**30)
-PHOTO = save(make_pixels(30, 20), "PNG")
-
-
-@contextmanager
-def real_rig(
-    ledger: Ledger,
-    settings: Settings,
-    *,
-    endpoints: Mapping[str, Endpoint] = ENDPOINTS,
-    lease: Lease | None = None,
-) -> Iterator[Rig]:
-    """Run an engine with the real stages for a block."""
-    if lease is None:
-        lease = Lease(3600)
-        lease.renewed(sent_at=10**9)
-    storage = open_storage(settings)
-    residency = Residency(Stock(endpoints=endpoints), CPU, budget_bytes=2**30)
-    workshop = Workshop(
-        settings,
-        worker="host:1",
-        endpoints=endpoints,
-        storage=storage,
-        storeroom=Storeroom(storage, lease, settings),
-        residency=residency,
-    )
-    with rig(ledger, settings, workshop.stages()) as it:
-        yield it
-
-
-def submit(ledger: Ledger, folder: Path, data: bytes, **row: Any) -> UUID:
-    """Make a batch of one file below `folder`; its result goes to `folder/out/result.png`."""
-    (folder / "in.png").write_bytes(data)
-    given = {
-        "source": (folder / "in.png").as_uri(),
-        "destination": (folder / "out" / "result.png").as_uri(),
-    }
-    options = json.dumps(row.pop("options", {}))
-    place = f"{folder.as_uri()}/"
-    return make_batch(ledger, [make_row(1, **given | row)], options=options, destination=place)
-
-
-def only(ledger: Ledger, batch: UUID) -> Job:
-    (row,) = rows(ledger, batch)
-    return row
 
 
 def test_a_picture_is_enlarged_and_stored_with_everything_that_is_known_of_it(
@@ -249,13 +195,6 @@ def test_a_result_does_not_leave_the_destination_by_a_link(
 
     assert only(ledger, batch).state == JobState.FAILED
     assert list(outside.iterdir()) == []
-
-
-def again(ledger: Ledger, batch: UUID) -> None:
-    """Put an ended job back as if its worker had died before it could say so."""
-    with ledger.begin() as session:
-        job = session.query(Job).where(Job.batch_id == batch).one()
-        job.state, job.outcome, job.ended_at, job.alone = JobState.WAITING, None, None, True
 
 
 def test_a_second_attempt_in_place_does_not_enlarge_the_result_of_the_first(

@@ -1,0 +1,105 @@
+"""Ways for a job to end without being computed: its result is there before it begins."""
+
+from models.errors import ImageUnreadable
+from models.schema import OutputFormat
+from scheduler.errors import AccessDenied, ObjectMissing
+from scheduler.ledger.jobs import Claimed, Ending
+from scheduler.storage import Storage
+from scheduler.storage.objects import ObjectInfo
+from workers import codec, outcome
+from workers.codec import Header
+from workers.outcome import StoredImage, Story
+from workers.source import Input
+from workers.storeroom import stored_as
+
+
+class Shortcuts:
+    """Looks for results; any thread may ask."""
+
+    def __init__(self, storage: Storage, *, worker: str) -> None:
+        self._storage = storage
+        self._worker = worker
+
+    def existing(self, job: Claimed, encoding: OutputFormat) -> Ending | None:
+        """End a job whose result's place is taken, if its batch leaves such rows alone.
+
+        An object without bytes is no image, but what a writer left that did not come to its end;
+        so the job is done. Where the result's place is that of the source, something is always
+        there, and `replaced_before` decides.
+
+        Raises:
+            AccessDenied: What is there can't be seen.
+            StorageUnavailable: The store does not answer.
+        """
+        if not _leaves_existing(job) or self._takes_its_source_s_place(job):
+            return None
+        try:
+            found = self._storage.stat(job.destination)
+        except ObjectMissing:
+            return None
+        except AccessDenied as exc:
+            reason = f"destination: leaving out what exists takes permission to look: {exc}"
+            raise AccessDenied(reason, field="destination") from exc
+        if found.size == 0:
+            return None
+        earlier = self._made_by_an_earlier_attempt(job, found, encoding)
+        return earlier or self._left_alone(job, found)
+
+    def replaced_before(
+        self, job: Claimed, found: Input, header: Header, encoding: OutputFormat
+    ) -> Ending | None:
+        """End a job whose source was replaced by its own result, or by some result.
+
+        An earlier attempt of the job may have stored its result, and died before it could say so.
+        To enlarge that again would be to enlarge a result. Somebody else's result is left alone
+        only if the batch leaves alone what exists.
+        """
+        if not job.options.get("in_place"):
+            return None
+        origin = codec.read_provenance(found.data)
+        if origin.get("job") == str(job.id):
+            return self._done_before(job, found, header, encoding)
+        if origin and _leaves_existing(job) and self._takes_its_source_s_place(job):
+            return self._left_alone(job, self._storage.stat(job.destination))
+        return None
+
+    def _takes_its_source_s_place(self, job: Claimed) -> bool:
+        return self._storage.is_same_object(job.source, job.destination)
+
+    def _left_alone(self, job: Claimed, found: ObjectInfo) -> Ending:
+        return outcome.existing(job, found, worker=self._worker)
+
+    def _made_by_an_earlier_attempt(
+        self, job: Claimed, found: ObjectInfo, encoding: OutputFormat
+    ) -> Ending | None:
+        """Recognise the job's own result; only a job that was claimed before can have one."""
+        if job.epoch == 1:
+            return None
+        blob = self._storage.read(job.destination, max_bytes=found.size)
+        try:
+            header = codec.probe(blob.data)
+            origin = codec.read_provenance(blob.data)
+        except ImageUnreadable:
+            return None
+        if origin.get("job") != str(job.id):
+            return None
+        return self._done_before(job, Input(data=blob.data, etag=blob.etag), header, encoding)
+
+    def _done_before(
+        self, job: Claimed, there: Input, header: Header, encoding: OutputFormat
+    ) -> Ending:
+        stored = stored_as(there.data, etag=there.etag)
+        image = StoredImage(
+            address=job.destination,
+            content_type=encoding.content_type,
+            size_bytes=stored.size,
+            size=header.size,
+            etag=stored.etag,
+            checksum=stored.checksum,
+        )
+        story = Story(body={"seed": job.seed}, input={}, timings={}, worker=self._worker)
+        return outcome.succeeded(job, [image], story, 0.0)
+
+
+def _leaves_existing(job: Claimed) -> bool:
+    return bool(job.options.get("skip_existing"))
