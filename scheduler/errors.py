@@ -13,6 +13,7 @@ EnlargerError
 │   ├── DestinationUnwritable
 │   ├── SourceUnreadable      a file that is no manifest, a folder without images
 │   ├── RowInvalid            one row of a manifest
+│   ├── KeyUnknown            no API key has this id
 │   ├── KeyReused             an idempotency key that stands for another submission
 │   ├── NobodyReady           workers are there, and none of them can serve the endpoint
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
@@ -22,6 +23,7 @@ EnlargerError
 │   ├── SettingsInvalid
 │   ├── HomeUnusable          an embedded system can't live in ENLARGER_HOME as it is
 │   ├── HomeHeld              another process holds ENLARGER_HOME, and can't be joined
+│   ├── AddressInUse          nothing can listen there
 │   └── ServerMissing         no Redis (or PostgreSQL) to embed; says what to install
 └── WorldError
     ├── StorageUnavailable    the store answers 5xx, hangs, or is not there
@@ -97,6 +99,10 @@ class BatchPruned(RequestError):
     """A batch's rows were dropped for their age; its counters are all that is left."""
 
 
+class KeyUnknown(RequestError):
+    """No API key has this id."""
+
+
 class KeyReused(RequestError):
     """An idempotency key was used for something else."""
 
@@ -119,6 +125,10 @@ class HomeUnusable(RequestError):
 
 class HomeHeld(RequestError):
     """Another process holds ENLARGER_HOME, and can't be joined."""
+
+
+class AddressInUse(RequestError):
+    """Nothing can listen at this address: somebody else does, or it is not this host's."""
 
 
 class ServerMissing(RequestError):

@@ -97,7 +97,9 @@ class Settings(BaseSettings):
     )
     backoff_max_s: float = Field(default=600.0, gt=0, description="Longest wait between attempts.")
     grace_s: float = Field(
-        default=25.0, gt=0, description="How long a stopping worker may finish what it has begun."
+        default=25.0,
+        gt=0,
+        description="How long a stopping worker or API may finish what it has begun.",
     )
 
     poll_s: float = Field(
@@ -159,7 +161,28 @@ class Settings(BaseSettings):
         default=95, ge=1, le=100, description="Quality of JPEG and WebP results."
     )
 
-    @field_validator("input_allow", mode="before")
+    public_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        description="Address of the API as its callers see it; empty for what each request says.",
+    )
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Networks with commas between them, whose X-Forwarded-Proto and "
+        "X-Forwarded-Host are believed.",
+    )
+    api_hosts: dict[str, Literal["queue", "run", "rest", "cdn"]] = Field(
+        default={},
+        description="Further names of hosts that select an area of the API, as JSON: "
+        '`{"queue.example.org": "queue"}`.',
+    )
+    max_body_bytes: int = Field(
+        default=32 * MEBIBYTE,
+        gt=0,
+        description="Largest JSON body over HTTP, data URIs included, in bytes.",
+    )
+
+    @field_validator("input_allow", "trusted_proxies", mode="before")
     @classmethod
     def _part_networks(cls, value: object) -> object:
         """Take a list as an environment variable has it: with commas."""

@@ -93,6 +93,8 @@ COMMANDS = {
     "weights": ("scheduler.cli.weights:weights", "List, bring and check the models' weights."),
     "scheduler": ("scheduler.cli.serve:scheduler", "Be a scheduler until stopped."),
     "worker": ("scheduler.cli.serve:worker", "Be this host's workers until stopped."),
+    "api": ("scheduler.cli.api:api", "Serve requests over HTTP until stopped."),
+    "keys": ("scheduler.cli.keys:keys", "Make, list and revoke keys to the API."),
     "db": ("scheduler.cli.db:db", "Look after the database's schema."),
     "doctor": ("scheduler.cli.doctor:doctor", "Check everything, and say what to do about it."),
 }

@@ -18,6 +18,7 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     SmallInteger,
     Text,
@@ -262,3 +263,19 @@ class Lease(Base):
 
     worker_id: Mapped[UUID] = mapped_column(primary_key=True)
     expires_at: Mapped[datetime]
+
+
+class ApiKey(Base):
+    """A key to the API; of its secret there is only the SHA-256."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    owner: Mapped[str]
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
+    max_queued: Mapped[int | None]
+    per_minute: Mapped[int | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    revoked_at: Mapped[datetime | None]

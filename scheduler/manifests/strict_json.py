@@ -14,30 +14,34 @@ DEEPEST = 64
 """Levels of nesting in one row."""
 
 
-def parse_object(text: str) -> dict[str, Any]:
+def parse_object(text: str, *, what: str = "the row") -> dict[str, Any]:
     """Return the object that `text` is.
+
+    Args:
+        text: JSON, so it should be.
+        what: How errors call it.
 
     Raises:
         RowInvalid: It is no JSON, no object, or holds what is listed above.
     """
     if text.count("[") + text.count("{") > DEEPEST:
-        _refuse_depth(text)
+        _refuse_depth(text, what)
     try:
         value = _DECODER.decode(text)
     except json.JSONDecodeError as exc:
-        raise RowInvalid(f"the row is no JSON: {exc.msg} at column {exc.colno}") from exc
+        raise RowInvalid(f"{what} is no JSON: {exc.msg} at column {exc.colno}") from exc
     except ValueError as exc:  # An integer of more than 4300 digits.
-        reason = "the row holds a number with too many digits"
+        reason = f"{what} holds a number with too many digits"
         raise RowInvalid(reason) from exc
     if not isinstance(value, dict):
-        reason = 'the row is no JSON object; a row looks like {"source": "s3://bucket/key"}'
+        reason = f'{what} is no JSON object; one looks like {{"name": "value"}}'
         raise RowInvalid(reason)
     if "\\u" in text:  # NUL and half characters can only come in as escapes.
         _refuse_unstorable(value)
     return value
 
 
-def _refuse_depth(text: str) -> None:
+def _refuse_depth(text: str, what: str) -> None:
     """Refuse nesting that would exhaust a recursive parser, here or downstream."""
     depth, quoted, escaped = 0, False, False
     for letter in text:
@@ -49,7 +53,7 @@ def _refuse_depth(text: str) -> None:
         elif letter in "[{":
             depth += 1
             if depth > DEEPEST:
-                raise RowInvalid(f"the row is nested deeper than {DEEPEST} levels")
+                raise RowInvalid(f"{what} is nested deeper than {DEEPEST} levels")
         elif letter in "]}":
             depth -= 1
 

@@ -1,0 +1,73 @@
+"""The API's process: migrate, serve, and end without cutting anybody off."""
+
+import socket
+import threading
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from scheduler.api.app import create_app
+from scheduler.errors import AddressInUse, LedgerUnavailable
+from scheduler.ledger.session import upgrade
+from scheduler.settings import Settings
+
+log = structlog.get_logger()
+
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+RETRY_S = 1.0
+
+
+def run(settings: Settings, *, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; then finish what is open, for `grace_s` at the most.
+
+    Raises:
+        AddressInUse: Somebody else listens there.
+    """
+    listening = listen(host, port)
+    _migrate(settings)
+    bound = listening.getsockname()
+    log.info("api.started", host=bound[0], port=bound[1])
+    uvicorn.Server(configured(create_app(settings), settings)).run(sockets=[listening])
+    log.info("api.stopped")
+
+
+def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
+    """Return how an application is served."""
+    return uvicorn.Config(
+        app,
+        http="httptools",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,  # the edge reads them, and believes fewer
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=max(1, round(settings.grace_s)),
+    )
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 takes a free one.
+
+    Raises:
+        AddressInUse: Somebody else listens there, or the address is not this host's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as exc:
+        reason = f"port: can't listen at {host}:{port}: {exc.strerror}; choose another --port"
+        raise AddressInUse(reason, field="port") from exc
+
+
+def _migrate(settings: Settings) -> None:
+    """Bring the ledger to the newest schema; one that is still starting is waited for."""
+    while True:
+        try:
+            upgrade(settings)
+        except LedgerUnavailable as exc:
+            log.warning("ledger.unavailable", reason=str(exc))
+            threading.Event().wait(RETRY_S)
+        else:
+            return
