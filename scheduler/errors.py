@@ -14,6 +14,9 @@ EnlargerError
 │   ├── SourceUnreadable      a file that is no manifest, a folder without images
 │   ├── RowInvalid            one row of a manifest
 │   ├── KeyUnknown            no API key has this id
+│   ├── EventInvalid          a message that tells of no object in a bucket
+│   ├── TriggerInvalid        a rule that can't be, such as one that would take its own results
+│   ├── TriggerUnknown
 │   ├── KeyReused             an idempotency key that stands for another submission
 │   ├── NobodyReady           workers are there, and none of them can serve the endpoint
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
@@ -29,6 +32,7 @@ EnlargerError
     ├── StorageUnavailable    the store answers 5xx, hangs, or is not there
     │   └── NameUnresolved    nobody says what address a host has
     ├── HubUnavailable        the site that weights are published on does not answer
+    ├── QueueUnavailable      a queue of bucket events is away, forbidden or not there
     ├── LedgerUnavailable
     ├── BrokerUnavailable
     └── ChildGaveUp           a child process died too often, or was not ready in time
@@ -103,6 +107,18 @@ class KeyUnknown(RequestError):
     """No API key has this id."""
 
 
+class EventInvalid(RequestError):
+    """A message that tells of no object in a bucket, or in no way that is understood."""
+
+
+class TriggerInvalid(RequestError):
+    """A rule that can't work, or would set itself off."""
+
+
+class TriggerUnknown(RequestError):
+    """No rule has this name."""
+
+
 class KeyReused(RequestError):
     """An idempotency key was used for something else."""
 
@@ -145,6 +161,10 @@ class NameUnresolved(StorageUnavailable):
 
 class HubUnavailable(WorldError):
     """The site that weights are published on does not answer."""
+
+
+class QueueUnavailable(WorldError):
+    """A queue of bucket events does not answer, or may not be read; both can be put right."""
 
 
 class LedgerUnavailable(WorldError):

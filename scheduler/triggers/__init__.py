@@ -1,0 +1,1 @@
+"""Bucket events become jobs: rules, the events' documents, intake, queues, receiver, backfill."""

@@ -1,0 +1,163 @@
+"""From arrivals to jobs: exactly one for each rule and version of an object.
+
+That a rule took an object is noted in the transaction that appends the job. Whoever sees the same
+object again, in another message or in a listing, waits for that transaction, and then finds it.
+"""
+
+import json
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from models import catalog
+from models.errors import RequestError
+from models.schema import Arguments
+from scheduler import arguments
+from scheduler.ingest import MAX_SEED
+from scheduler.ledger import feeds, triggers
+from scheduler.ledger.feeds import Feed
+from scheduler.ledger.intake import NewJob
+from scheduler.ledger.session import Ledger
+from scheduler.ledger.trigger_tables import HeldArrival, Trigger
+from scheduler.triggers import filters
+from scheduler.triggers.arrival import Arrival
+from scheduler.triggers.destination import Target, target_of
+
+HELD_AT_ONCE = 500
+
+
+def receive(session: Session, arrivals: Iterable[Arrival]) -> int:
+    """Give each arrival to every rule that means it; return how many jobs that made.
+
+    What arrives while its rule is paused is kept until the rule goes on.
+    """
+    some = list(arrivals)
+    if not some:
+        return 0
+    return sum(_give(session, trigger, some) for trigger in triggers.every(session))
+
+
+def _give(session: Session, trigger: Trigger, arrivals: Iterable[Arrival]) -> int:
+    meant = [arrival for arrival in arrivals if filters.means(trigger, arrival)]
+    if meant and trigger.paused:
+        triggers.hold(session, trigger.id, [_kept(arrival) for arrival in meant])
+        return 0
+    return _append(session, trigger, meant)
+
+
+def release(ledger: Ledger) -> bool:
+    """Make jobs of a piece of what came while its rule was paused; return whether there was any.
+
+    Raises:
+        LedgerUnavailable: Nothing happened; try again.
+    """
+    with ledger.begin() as session:
+        held = triggers.release(session, limit=HELD_AT_ONCE)
+        by_rule: dict[Any, list[Arrival]] = {}
+        for each in held:
+            by_rule.setdefault(each.trigger_id, []).append(_arrival(each))
+        for trigger_id, arrivals in by_rule.items():
+            trigger = session.get(Trigger, trigger_id)
+            assert trigger is not None, "what is released belongs to a rule that is there"
+            _append(session, trigger, arrivals)
+    return bool(held)
+
+
+def _kept(arrival: Arrival) -> Mapping[str, Any]:
+    return {**vars(arrival), "at": arrival.at.isoformat()}
+
+
+def _arrival(held: HeldArrival) -> Arrival:
+    return Arrival(**{**held.arrival, "at": datetime.fromisoformat(held.arrival["at"])})
+
+
+def _append(session: Session, trigger: Trigger, arrivals: Iterable[Arrival]) -> int:
+    by_identity = {arrival.identity: arrival for arrival in arrivals}
+    if not by_identity:
+        return 0
+    fresh = triggers.take(session, trigger.id, by_identity)
+    new = [arrival for identity, arrival in by_identity.items() if identity in fresh]
+    if new:
+        folder, rows = _jobs(trigger, new)
+        feeds.append(session, _feed(trigger, folder), rows)
+    return len(new)
+
+
+def _feed(trigger: Trigger, folder: str) -> Feed:
+    return Feed(
+        name=f"s3://{trigger.bucket}/{trigger.prefix}",
+        endpoint=trigger.endpoint,
+        destination=folder,
+        owner=trigger.owner,
+        priority=trigger.priority,
+        options=options_of(trigger),
+    )
+
+
+def options_of(trigger: Trigger) -> dict[str, Any]:
+    """Return the options of a batch of a rule's jobs; by `trigger`, workers refuse our results."""
+    return {"in_place": False, "only_if_absent": False, "trigger": str(trigger.id)}
+
+
+def _jobs(trigger: Trigger, arrivals: Sequence[Arrival]) -> tuple[str, list[NewJob]]:
+    """Return the folder for the results, and a job for each arrival.
+
+    A job that can't be done is rejected, with the reason: all of them, where the rule was made for
+    an endpoint that is not there any more.
+    """
+    try:
+        target = target_of(trigger)
+        checked = arguments.checked(trigger.endpoint, trigger.arguments)
+    except RequestError as exc:
+        return trigger.destination, [_rejected(trigger, each, exc) for each in arrivals]
+    return target.template.folder, [_job(trigger, target, checked, each) for each in arrivals]
+
+
+def _job(trigger: Trigger, target: Target, checked: Arguments, arrival: Arrival) -> NewJob:
+    seed = checked.get("seed")
+    try:
+        destination = target.address(arrival)
+    except RequestError as exc:
+        return _rejected(trigger, arrival, exc)
+    return NewJob(
+        line=0,
+        pipeline=catalog.find(trigger.endpoint).pipeline_for(checked),
+        endpoint=trigger.endpoint,
+        source=arrival.address,
+        source_version=target.version(arrival),
+        destination=destination,
+        custom_id=None,
+        arguments=json.dumps(checked),
+        passthrough=json.dumps(about(trigger, arrival)),
+        seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
+    )
+
+
+def _rejected(trigger: Trigger, arrival: Arrival, exc: RequestError) -> NewJob:
+    error = {"code": exc.code, "kind": str(exc.kind), "field": exc.field, "message": str(exc)}
+    return NewJob(
+        line=0,
+        pipeline=trigger.endpoint,
+        endpoint=trigger.endpoint,
+        source=arrival.address,
+        source_version=arrival.version,
+        destination=None,
+        custom_id=None,
+        arguments=json.dumps(trigger.arguments),
+        passthrough=json.dumps(about(trigger, arrival)),
+        seed=None,
+        error=json.dumps(error),
+    )
+
+
+def about(trigger: Trigger, arrival: Arrival) -> dict[str, Any]:
+    """Return what a job's results say of its arrival."""
+    return {
+        "trigger": trigger.name,
+        "version_id": arrival.version,
+        "etag": arrival.etag,
+        "arrived_at": arrival.at.isoformat(),
+    }
