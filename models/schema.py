@@ -1,7 +1,7 @@
 """What the endpoints' request schemas share: file fields, output formats, the published image."""
 
 from enum import StrEnum
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -71,12 +71,18 @@ class PublishedImage(BaseModel):
 
 
 def file_fields(schema: type[BaseModel]) -> list[str]:
-    """Name the fields of `schema` that are files to be fetched."""
+    """Name the fields of `schema` that are files to be fetched, also those that may be left out."""
     return [
         name
         for name, field in schema.model_fields.items()
-        if any(isinstance(mark, FileField) for mark in field.metadata)
+        if any(isinstance(mark, FileField) for mark in (*field.metadata, *_marks(field.annotation)))
     ]
+
+
+def _marks(annotation: Any) -> list[Any]:  # noqa: ANN401 - a type, or part of one
+    """Return what the alternatives of a type are marked with."""
+    alternatives = get_args(annotation)
+    return [mark for each in alternatives for mark in getattr(each, "__metadata__", ())]
 
 
 Arguments = dict[str, Any]

@@ -19,6 +19,10 @@ EnlargerError
 │   ├── TriggerUnknown
 │   ├── KeyReused             an idempotency key that stands for another submission
 │   ├── NobodyReady           workers are there, and none of them can serve the endpoint
+│   ├── FileRefused           a file of a request that can't be taken as it was given
+│   ├── FileMissing           no such file, not yet uploaded, or its time is over
+│   ├── AddressSecretWrong    a public address or a token that is not one of ours, or was altered
+│   ├── ResultForgotten       a result that was not to be kept, and is not there any more
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
 │   ├── BatchUnknown
 │   ├── SubscriptionUnknown
@@ -125,6 +129,22 @@ class KeyReused(RequestError):
 
 class NobodyReady(RequestError):
     """Workers are there, and each says why it can't serve the endpoint."""
+
+
+class FileRefused(RequestError):
+    """A file of a request can't be taken as it was given."""
+
+
+class FileMissing(RequestError):
+    """There is no such file, or not yet, or no longer."""
+
+
+class AddressSecretWrong(RequestError):
+    """A public address or token is not one of ours, was altered, or its time is over."""
+
+
+class ResultForgotten(RequestError):
+    """The request asked not to keep its result; it was delivered, or nobody came for it."""
 
 
 class WeightsRefused(RequestError):

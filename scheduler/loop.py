@@ -15,6 +15,7 @@ from sqlalchemy import Connection, text
 from models.errors import WorldError
 from scheduler import broker, keeping
 from scheduler.dispatch import Dispatcher
+from scheduler.files.purge import Purger
 from scheduler.ingest import Reader
 from scheduler.ledger import batches, feeds, steering
 from scheduler.ledger.session import Ledger, database_time, upgrade
@@ -32,6 +33,7 @@ BUSY_S = 0.05
 """Pause between two steps of a duty that has more to do."""
 HALT_AT_ONCE = 5000
 KEEP_S = 3600.0
+PURGE_S = 30.0
 WORST_WAIT_S = 15.0
 
 
@@ -170,7 +172,9 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
             reporting.set()
         return False
 
+    purging = () if settings.files is None else (_purging(ledger, settings),)
     return [
+        *purging,
         Duty("read", reader.step, settings.poll_s),
         Duty("dispatch", dispatch, min(settings.poll_s, 0.2), dispatching),
         Duty("sweep", sweep, settings.sweep_s),
@@ -180,6 +184,11 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, reporting),
     ]
+
+
+def _purging(ledger: Ledger, settings: Settings) -> Duty:
+    """Return the duty to delete files of requests; without ENLARGER_FILES there are none."""
+    return Duty("purge", Purger(ledger, settings).step, PURGE_S)
 
 
 def halt(ledger: Ledger) -> bool:

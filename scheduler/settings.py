@@ -83,6 +83,31 @@ class Settings(BaseSettings):
         default=1_000_000_000, gt=0, description="Largest result, in pixels."
     )
 
+    files: str | None = Field(
+        default=None,
+        description="Where files of requests over HTTP lie, uploads and results: a file:// folder "
+        "or an s3:// prefix of their own; an embedded system keeps them in its home.",
+    )
+    secret_key: SecretStr | None = Field(
+        default=None,
+        min_length=32,
+        description="Makes addresses of files unguessable and seals what is not to be kept: 32 "
+        "characters or more, the same for every process; an embedded system draws its own.",
+    )
+    max_upload_bytes: int = Field(
+        default=2048 * MEBIBYTE, gt=0, description="Largest uploaded file, in bytes."
+    )
+    keep_files_s: float | None = Field(
+        default=30 * 24 * 3600.0,
+        gt=0,
+        description="How long files of requests stay where the request says nothing; empty for "
+        "ever.",
+    )
+    s3_public_url: str | None = Field(
+        default=None,
+        description="How clients reach the S3 server, if not by ENLARGER_S3_ENDPOINT_URL.",
+    )
+
     lease_s: float = Field(
         default=60.0, gt=0, description="A worker silent for this long has lost its jobs."
     )

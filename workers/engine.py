@@ -233,7 +233,7 @@ class Engine:
         """Let a job go, once: a drain may have given it back while it still computed."""
         if self._open.pop(id(life), None) is None:
             return
-        life.free_memory()
+        life.let_go()
         self._completer.put(life, result)
 
     # What other threads ask and tell.

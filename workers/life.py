@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
+from tempfile import TemporaryDirectory
 
 from models.errors import Cancelled
 from scheduler.ledger.jobs import Claimed, Ticket
@@ -57,17 +58,19 @@ class Life:
         bundle: What it came in.
         unwanted: Set by other threads; the job notices at its next `check_cancelled`.
         reservation: Its share of the memory budget, once it has one.
+        folder: Its fetched files beside the picture, once it has any.
         device_s: How long it held the device.
         timings: Seconds that its steps took, by name.
     """
 
-    __slots__ = ("bundle", "device_s", "job", "reservation", "timings", "unwanted")
+    __slots__ = ("bundle", "device_s", "folder", "job", "reservation", "timings", "unwanted")
 
     def __init__(self, job: Claimed, bundle: Bundle) -> None:
         self.job = job
         self.bundle = bundle
         self.unwanted: Unwanted | None = None
         self.reservation: Reservation | None = None
+        self.folder: TemporaryDirectory[str] | None = None
         self.device_s = 0.0
         self.timings: dict[str, float] = {}
 
@@ -95,7 +98,9 @@ class Life:
         finally:
             self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - began
 
-    def free_memory(self) -> None:
-        """Return its share of the memory budget, if it has one."""
+    def let_go(self) -> None:
+        """Return its share of the memory budget, and delete its files, if it has any."""
         if self.reservation is not None:
             self.reservation.release()
+        if self.folder is not None:
+            self.folder.cleanup()

@@ -16,7 +16,7 @@ from workers.verdict import to_json
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """One object of a result, stored and verified."""
+    """One object of a result, stored and verified; a sealed one can be read only with our key."""
 
     address: str
     content_type: str
@@ -24,6 +24,7 @@ class StoredImage:
     size: Size
     etag: str
     checksum: str
+    sealed: bool = False
 
     def entry(self) -> dict[str, Any]:
         """Return what `outcome.objects` holds of it."""
@@ -35,6 +36,7 @@ class StoredImage:
             "height": self.size.height,
             "etag": self.etag,
             "checksum": self.checksum,
+            **({"sealed": True} if self.sealed else {}),
         }
 
     def published(self) -> dict[str, Any]:

@@ -1,9 +1,14 @@
-"""Fetches a job's input: only from places that a batch may name, and never more than the limit."""
+"""Fetches a job's inputs: only from places that a batch may name, and never more than the limit."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from models.errors import RequestError
+from models.schema import UpscaleRequest, file_fields
+from scheduler.errors import ObjectTooLarge
 from scheduler.ledger.jobs import Claimed
+from scheduler.settings import MEBIBYTE
 from scheduler.storage import Storage
 
 FIELD = "image_url"
@@ -33,6 +38,55 @@ def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
     try:
         blob = storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
     except RequestError as exc:
-        # The store knows addresses; only here it is known what this one stands for.
-        raise type(exc)(f"{FIELD}: {exc}", field=FIELD) from exc
+        raise _of_field(exc, FIELD) from exc
     return Input(data=blob.data, etag=blob.etag)
+
+
+def others(request: UpscaleRequest) -> dict[str, str]:
+    """Return the addresses of a request's files beside the picture, by the names of their fields.
+
+    Those that are empty are left out.
+    """
+    fields = ((name, getattr(request, name)) for name in file_fields(type(request)))
+    return {name: address for name, address in fields if name != FIELD and address}
+
+
+def fetch_others(
+    storage: Storage, addresses: Mapping[str, str], folder: Path, *, max_bytes: int
+) -> dict[str, Path]:
+    """Copy files into a folder, and return where each is.
+
+    Args:
+        storage: Reads from `s3://`, `file://` and, through the guard, `http(s)://`.
+        addresses: By field.
+        folder: Empty, and of this job alone.
+        max_bytes: Refuse a file with more.
+
+    Raises:
+        RequestError: One is missing, too large or not to be read; the error names its field.
+        StorageUnavailable: A store does not answer.
+    """
+    found = {}
+    for field, address in addresses.items():
+        path = folder / field
+        try:
+            _copy(storage, address, path, max_bytes)
+        except RequestError as exc:
+            raise _of_field(exc, field) from exc
+        found[field] = path
+    return found
+
+
+def _copy(storage: Storage, address: str, path: Path, max_bytes: int) -> None:
+    with storage.open(address) as body, path.open("xb") as file:
+        left = max_bytes
+        while block := body.read(MEBIBYTE):
+            left -= len(block)
+            if left < 0:
+                raise ObjectTooLarge(f"{address}: has more than {max_bytes:,} bytes, the limit")
+            file.write(block)
+
+
+def _of_field(exc: RequestError, field: str) -> RequestError:
+    """Return a store's error as the field's: only here it is known what an address stands for."""
+    return type(exc)(f"{field}: {exc}", field=field)

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from models.image import Picture, Pixels, reassemble
 from models.schema import OutputFormat, Size
 from scheduler.errors import ObjectExists
+from scheduler.files.names import UNKNOWN
+from scheduler.files.signing import SEALED, Signer
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import Settings
 from scheduler.storage import Storage
@@ -55,14 +57,23 @@ class Storeroom:
             ResultImplausible: The encoded bytes do not decode to what was promised.
             Cancelled: Nobody wants it, or the lease would not outlast the upload.
             ObjectExists: The batch must not replace anything, and somebody else's object is there.
+            SettingsInvalid: The result is to be sealed, and this worker has no key.
             StorageUnavailable: The store does not answer, or stored other bytes.
         """
         origin = provenance(life.job, seed=product.seed)
         with life.timed("encode_s"):
             data = self._encode(product, origin)
+        sealed = bool(life.job.options.get(SEALED))
+        kept = self._seal(life.job, data) if sealed else data
         self._be_sure_of_the_lease(life)
         with life.timed("store_s"):
-            stored = self._write(life.job, address, data, product.encoding, origin)
+            stored = self._write(
+                life.job,
+                address,
+                kept,
+                UNKNOWN if sealed else product.encoding.content_type,
+                {} if sealed else origin,
+            )
         return StoredImage(
             address=address,
             content_type=product.encoding.content_type,
@@ -70,7 +81,11 @@ class Storeroom:
             size=product.size,
             etag=stored.etag,
             checksum=stored.checksum,
+            sealed=sealed,
         )
+
+    def _seal(self, job: Claimed, data: bytes) -> bytes:
+        return Signer.of(self._settings).seal(data, place=str(job.id))
 
     def _encode(self, product: Product, origin: Mapping[str, str]) -> bytes:
         data = codec.encode(
@@ -93,14 +108,14 @@ class Storeroom:
         job: Claimed,
         address: str,
         data: bytes,
-        encoding: OutputFormat,
+        content_type: str,
         origin: Mapping[str, str],
     ) -> Stored:
         try:
             return self._storage.write(
                 address,
                 data,
-                content_type=encoding.content_type,
+                content_type=content_type,
                 metadata={METADATA_PREFIX + name: value for name, value in origin.items()},
                 only_if_absent=bool(job.options.get("only_if_absent")),
                 within=job.folder,

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import structlog
@@ -42,12 +44,14 @@ class Fetched:
         picture: The decoded input.
         size: Of every image that the request promises.
         input: What the outcome says of the input.
+        files: Where the request's other files are, by field.
     """
 
     request: UpscaleRequest
     picture: Picture
     size: Size
     input: Mapping[str, Any]
+    files: Mapping[str, Path]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +113,27 @@ class Workshop:
         )
         with life.timed("decode_s"):
             picture = codec.decode(found.data, max_pixels=self._settings.max_input_pixels)
-        return Fetched(request=request, picture=picture, size=size, input=_about(found, header))
+        return Fetched(
+            request=request,
+            picture=picture,
+            size=size,
+            input=_about(found, header),
+            files=self._fetch_others(life, request),
+        )
+
+    def _fetch_others(self, life: Life, request: UpscaleRequest) -> Mapping[str, Path]:
+        """Copy the request's other files into a folder that lasts as long as the job is here."""
+        addresses = source.others(request)
+        if not addresses:
+            return {}
+        life.folder = TemporaryDirectory(prefix="enlarger-job-")
+        with life.timed("fetch_s"):
+            return source.fetch_others(
+                self._storage,
+                addresses,
+                Path(life.folder.name),
+                max_bytes=self._settings.max_upload_bytes,
+            )
 
     def upscale(self, life: Life, fetched: Fetched) -> Enlarged:
         """Run the model, on the device thread."""
@@ -129,7 +153,9 @@ class Workshop:
 
     def upscale_together(self, group: Sequence[tuple[Life, Fetched]]) -> list[Enlarged]:
         """Run the model's batch form, on the device thread."""
-        work = [Work(each.picture, each.request, self._context(life, 1)) for life, each in group]
+        work = [
+            Work(each.picture, each.request, self._context(life, each, 1)) for life, each in group
+        ]
         with self._residency.resident(group[0][0].job.pipeline) as upscaler:
             # The catalogue says that it has a batch form.
             results = cast("BatchUpscaler", upscaler).upscale_together(work)
@@ -201,10 +227,10 @@ class Workshop:
         return size
 
     def _run(self, life: Life, fetched: Fetched, upscaler: Upscaler, tile_divisor: int) -> Result:
-        context = self._context(life, tile_divisor)
+        context = self._context(life, fetched, tile_divisor)
         return upscaler.upscale(fetched.picture, fetched.request, context)
 
-    def _context(self, life: Life, tile_divisor: int) -> Context:
+    def _context(self, life: Life, fetched: Fetched, tile_divisor: int) -> Context:
         job = life.job
         assert job.seed is not None, "every job's seed is drawn when it is submitted"
         return Context(
@@ -212,6 +238,7 @@ class Workshop:
             progress=partial(_progress, job),
             check_cancelled=life.check_cancelled,
             borrow=self._residency.borrow,
+            files=fetched.files,
             tile_divisor=tile_divisor,
         )
 

@@ -3,8 +3,10 @@
 import fcntl
 import json
 import os
+import secrets
 import shlex
 import sys
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -62,6 +64,24 @@ class Home:
     def logs(self) -> Path:
         """Where every process of the system has its log."""
         return self.folder / "logs"
+
+    @property
+    def files(self) -> str:
+        """The address of the folder for files of requests over HTTP."""
+        return (self.folder / "files").as_uri() + "/"
+
+    def secret(self) -> str:
+        """Return the home's own secret key, drawn when it is first asked for."""
+        path = self.folder / "secret"
+        with suppress(FileExistsError):
+            drawn = self.folder / f"secret.{secrets.token_hex(4)}"
+            drawn.touch(mode=0o600)
+            drawn.write_text(secrets.token_hex(32), "ascii")
+            try:
+                os.link(drawn, path)  # whole or not at all, and never a second one
+            finally:
+                drawn.unlink()
+        return path.read_text("ascii")
 
     def take(self) -> TextIO | None:
         """Take the lock; None while somebody else has it.

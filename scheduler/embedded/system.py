@@ -132,9 +132,12 @@ def _upgrade(running: Settings, home: Home) -> None:
 
 
 def _with_addresses(settings: Settings, home: Home, database_url: str, redis_url: str) -> Settings:
+    secret = settings.secret_key or SecretStr(home.secret())
     return settings.model_copy(
         update={
             "home": home.folder,
+            "files": settings.files or home.files,
+            "secret_key": secret,
             "database_url": SecretStr(database_url),
             "redis_url": SecretStr(redis_url),
         }

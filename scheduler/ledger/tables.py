@@ -23,6 +23,7 @@ from sqlalchemy import (
     SmallInteger,
     Text,
     UniqueConstraint,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -279,3 +280,46 @@ class ApiKey(Base):
     per_minute: Mapped[int | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     revoked_at: Mapped[datetime | None]
+
+
+class File(Base):
+    """A file that somebody handed in; its bytes lie under their digest, and may be shared.
+
+    `digest` (SHA-256, hexadecimal) and `size` are null until the bytes are there.
+    """
+
+    __tablename__ = "files"
+    __table_args__ = (
+        Index(None, "digest"),
+        Index(None, "expires_at", postgresql_where=text("expires_at is not null")),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    name: Mapped[str]
+    content_type: Mapped[str]
+    digest: Mapped[str | None]
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+    expires_at: Mapped[datetime | None]
+
+
+class Output(Base):
+    """What a request over HTTP leaves behind beside its job: a folder of results.
+
+    `inputs` are the files that came within the request. A `transient` request keeps nothing: soon
+    after its end the job's row is emptied and its files are deleted.
+    """
+
+    __tablename__ = "outputs"
+    __table_args__ = (
+        Index(None, "expires_at", postgresql_where=text("expires_at is not null")),
+        Index("ix_outputs_transient", "job_id", postgresql_where=text("transient")),
+    )
+
+    job_id: Mapped[UUID] = mapped_column(primary_key=True)
+    folder: Mapped[str]
+    inputs: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid), server_default="{}")
+    transient: Mapped[bool] = mapped_column(server_default=text("false"))
+    delivered: Mapped[bool] = mapped_column(server_default=text("false"))
+    expires_at: Mapped[datetime | None]

@@ -183,6 +183,12 @@ def is_same_file(one: Address, other: Address) -> bool:
         return False  # One of them does not exist yet.
 
 
+def remove_if_empty(folder: Address) -> None:
+    """Remove a folder that holds nothing; S3 has no folders, so nobody relies on one."""
+    with suppress(OSError):
+        Path(folder.key).rmdir()
+
+
 def _replace(place: Address, blocks: Iterator[bytes], *, only_if_absent: bool) -> Stored:
     if place.is_folder:
         reason = f"{place}: this names a folder; a result needs a file name"

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -49,7 +50,7 @@ class S3Store:
 
     def __init__(self, settings: "Settings") -> None:
         self._settings = settings
-        self._client = _connect(settings)
+        self._client = _connect(settings, settings.s3_endpoint_url)
 
     def read(
         self, place: Address, *, max_bytes: int, version: str | None, etag: str | None
@@ -160,6 +161,30 @@ class S3Store:
             else:
                 self._client.delete_object(Bucket=place.bucket, Key=place.key)
 
+    def presigned(
+        self, place: Address, *, content_type: str, disposition: str, lifetime_s: int
+    ) -> str:
+        """Return a URL that carries our credentials' leave to read one object; sends nothing."""
+        return self._presigner.generate_presigned_url(
+            "get_object",
+            Params={
+                "Bucket": place.bucket,
+                "Key": place.key,
+                "ResponseContentType": content_type,
+                "ResponseContentDisposition": disposition,
+            },
+            ExpiresIn=lifetime_s,
+        )
+
+    @cached_property
+    def _presigner(self) -> "S3Client":
+        """A signature holds for one host only: that under which clients know the server.
+
+        Some regions' default for presigned URLs is still version 2, which newer ones refuse.
+        """
+        url = self._settings.s3_public_url or self._settings.s3_endpoint_url
+        return _connect(self._settings, url, signature="s3v4")
+
     def get(
         self, place: Address, *, start: int, version: str | None, etag: str | None
     ) -> "GetObjectOutputTypeDef | None":
@@ -246,13 +271,16 @@ class _Source:
         return reply["Body"]
 
 
-def _connect(settings: "Settings") -> "S3Client":
-    """Make the client; nothing is sent yet.
+def _connect(
+    settings: "Settings", endpoint_url: str | None, *, signature: str | None = None
+) -> "S3Client":
+    """Make a client; nothing is sent yet.
 
     Raises:
         SettingsInvalid: The endpoint is no URL.
     """
     config = Config(
+        signature_version=signature,
         connect_timeout=min(settings.storage_timeout_s, CONNECT_S),
         read_timeout=settings.storage_timeout_s,
         retries={"mode": "adaptive", "total_max_attempts": settings.storage_attempts},
@@ -266,12 +294,12 @@ def _connect(settings: "Settings") -> "S3Client":
         # A session of our own: boto3's default one is not safe to share between threads.
         return boto3.session.Session().client(
             "s3",
-            endpoint_url=settings.s3_endpoint_url,
+            endpoint_url=endpoint_url,
             region_name=settings.s3_region,
             config=config,
         )
     except ValueError as exc:
-        reason = f"s3_endpoint_url: {settings.s3_endpoint_url!r} is no URL; write http://host:port"
+        reason = f"s3_endpoint_url: {endpoint_url!r} is no URL; write http://host:port"
         raise SettingsInvalid(reason) from exc
 
 

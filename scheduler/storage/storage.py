@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from models.errors import RequestError
 from scheduler.errors import DestinationUnwritable, ObjectMissing
 from scheduler.storage.address import Address, parse_address
-from scheduler.storage.files import FileStore, confined, is_same_file
+from scheduler.storage.files import FileStore, confined, is_same_file, remove_if_empty
 from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored
 from scheduler.storage.web import WebStore
 
 if TYPE_CHECKING:
     from scheduler.settings import Settings
+    from scheduler.storage.s3 import S3Store
 
 PROBE = ".enlarger-write-check"
 """One fixed name: where credentials may write but not delete, a single probe is left, not many."""
@@ -26,7 +28,7 @@ class Storage:
         self._settings = settings
         self._files = FileStore()
         self._web = WebStore(settings)
-        self._s3: Store | None = None
+        self._s3: S3Store | None = None
         self._making = threading.Lock()
 
     def __repr__(self) -> str:
@@ -147,6 +149,39 @@ class Storage:
         place = parse_address(address)
         self._store(place).delete(place)
 
+    def delete_below(self, folder: str) -> None:
+        """Remove everything below a folder, and the folder; that it is not there is no error.
+
+        For folders of our own making: what begins with a dot is left, as `list` skips it.
+        """
+        place = parse_address(folder)
+        with suppress(ObjectMissing):
+            for found in self._store(place).list(place, after=None):
+                self.delete(found.address)
+        if place.scheme == "file":
+            remove_if_empty(place)
+
+    def presigned(
+        self, address: str, *, content_type: str, disposition: str, lifetime_s: int
+    ) -> str | None:
+        """Return a URL under which anybody may read an object for a while.
+
+        Args:
+            address: Which object; whether it is there is not asked.
+            content_type: The media type that the store is to answer with.
+            disposition: The Content-Disposition that it is to answer with.
+            lifetime_s: Seconds from now.
+
+        Returns:
+            None on ``file://``, where nobody else serves it.
+        """
+        place = parse_address(address)
+        if place.scheme != "s3":
+            return None
+        return self._s3_store().presigned(
+            place, content_type=content_type, disposition=disposition, lifetime_s=lifetime_s
+        )
+
     def is_same_object(self, one: str, other: str) -> bool:
         """Whether two addresses name one object, also through links on ``file://``."""
         first, second = parse_address(one), parse_address(other)
@@ -202,6 +237,9 @@ class Storage:
             return self._files
         if place.is_web:
             return self._web
+        return self._s3_store()
+
+    def _s3_store(self) -> "S3Store":
         with self._making:
             if self._s3 is None:
                 from scheduler.storage.s3 import S3Store  # boto3: only where S3 is used
