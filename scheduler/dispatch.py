@@ -19,10 +19,11 @@ from scheduler import broker
 from scheduler.fairness import Claimant, Shares
 from scheduler.ledger import batches, fleet, queueing
 from scheduler.ledger.jobs import Ticket
-from scheduler.ledger.queueing import Load, Queued
+from scheduler.ledger.queueing import Handed, Queued
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState, JobState
 from scheduler.placement import Demand, Seat, home_of, place
+from scheduler.places import Key, Places
 from scheduler.settings import Settings
 
 UNKNOWN_COST_S = 0.5
@@ -42,7 +43,7 @@ class Bundle:
 
 
 class Dispatcher:
-    """Fills the windows. Its memory, who was served what, makes it fairer and saves switches."""
+    """Fills the windows. Its memory makes it fairer, saves switches, and keeps it quick."""
 
     def __init__(self, ledger: Ledger, app: Celery, settings: Settings) -> None:
         self._ledger = ledger
@@ -53,6 +54,9 @@ class Dispatcher:
         """When each pipeline was last served or had nothing to serve, the longest ago first."""
         self._last: dict[UUID, str] = {}
         """The pipeline that each worker was given last."""
+        self._places = Places()
+        self._handed: list[UUID] | None = None
+        """Jobs that may be queued or running; None for not known."""
 
     def step(self, now: datetime) -> int:
         """Queue what fits into the windows, and return how many jobs that were.
@@ -61,6 +65,15 @@ class Dispatcher:
             LedgerUnavailable: Nothing happened, or it will be swept up.
             BrokerUnavailable: Likewise.
         """
+        try:
+            bundles = self._hand_out(now)
+        except BaseException:
+            # Nobody knows what was committed, and what is true of it.
+            self._places, self._handed = Places(), None
+            raise
+        return sum(len(bundle.tickets) for bundle in bundles)
+
+    def _hand_out(self, now: datetime) -> list[Bundle]:
         with self._ledger.begin(durable=False) as session:
             bundles = self._choose(session, now)
         for (pipeline, worker_id), group in groupby(
@@ -68,30 +81,47 @@ class Dispatcher:
         ):
             tickets = (bundle.tickets for bundle in group)
             broker.publish(self._app, pipeline, tickets, worker_id=worker_id)
-        return sum(len(bundle.tickets) for bundle in bundles)
+        return bundles
 
     def _choose(self, session: Session, now: datetime) -> list[Bundle]:
         """Serve a bundle at a time, until no worker has room or nothing is left."""
-        hungry = claimants_by_pipeline(session)
-        self._remember(hungry, now)
+        claimants = claimants_by_pipeline(session)
+        self._remember(claimants, now)
+        hungry = self._due(session, claimants, now)
         if not hungry:
             return []
-        loads = queueing.loads(session)
-        seats = self._seats(session, loads, hungry)
-        queued = Counter[str]()
-        for load in loads:
-            queued[load.pipeline] += load.jobs if load.state is JobState.QUEUED else 0
+        handed = queueing.handed_out(session, self._handed)
+        self._handed = [each.id for each in handed]
+        seats = self._seats(session, handed, claimants)
+        queued = Counter(each.pipeline for each in handed if each.state is JobState.QUEUED)
         bundles: list[Bundle] = []
         while (chosen := place(seats, self._demands(hungry, queued, now))) is not None:
             seat, pipeline = chosen[0], chosen[1].pipeline
             room = self._settings.window_jobs - queued[pipeline]
             taken = self._take(session, seat, pipeline, hungry[pipeline], room, now)
             queued[pipeline] += len(taken)
+            self._handed += [each.ticket.job_id for each in taken]
             bundles += [
                 Bundle(pipeline=pipeline, worker_id=seat.worker_id, tickets=each)
                 for each in split(taken)
             ]
         return bundles
+
+    def _due(
+        self, session: Session, claimants: dict[str, list[Claimant]], now: datetime
+    ) -> dict[str, list[Claimant]]:
+        """Return those for whom somebody may run by now: the others take nobody's turn, or room."""
+        keys = [Key(each.batch_id, name) for name, found in claimants.items() for each in found]
+        lines = queueing.due(session, [self._places.line(key, now) for key in keys], now=now)
+        due = {Key(line.batch_id, line.pipeline) for line in lines}
+        self._places.exhausted([key for key in keys if key not in due], now)
+        hungry = {
+            name: [each for each in found if Key(each.batch_id, name) in due]
+            for name, found in claimants.items()
+        }
+        for name in [name for name, found in hungry.items() if not found]:
+            self._feed(name, now)
+        return {name: found for name, found in hungry.items() if found}
 
     def _take(
         self,
@@ -105,30 +135,35 @@ class Dispatcher:
         """Take a bundle of whose turn it is; who has no more is struck off the hungry ones."""
         claimant = self._shares[pipeline].next_served(hungry)
         size = min(bundle_size(claimant.cost_s, self._settings), room)
-        taken = queueing.take(
-            session, claimant.batch_id, pipeline, limit=size, now=now, worker_id=seat.worker_id
-        )
+        key = Key(claimant.batch_id, pipeline)
+        line = self._places.line(key, now)
+        taken = queueing.take(session, line, limit=size, now=now, worker_id=seat.worker_id)
+        if taken:
+            self._places.took(key, taken[-1].place)
         if len(taken) < size:
             hungry.remove(claimant)
         self._note(seat, pipeline, claimant, len(taken), now)
         return taken
 
-    def _remember(self, hungry: dict[str, list[Claimant]], now: datetime) -> None:
+    def _remember(self, claimants: dict[str, list[Claimant]], now: datetime) -> None:
         """Begin to count for pipelines that are new; forget those that nobody wants any more."""
-        self._fed = {name: at for name, at in self._fed.items() if name in hungry}
-        self._shares = {name: had for name, had in self._shares.items() if name in hungry}
-        for pipeline, claimants in hungry.items():
+        self._fed = {name: at for name, at in self._fed.items() if name in claimants}
+        self._shares = {name: had for name, had in self._shares.items() if name in claimants}
+        for pipeline, found in claimants.items():
             self._fed.setdefault(pipeline, now)
-            self._shares.setdefault(pipeline, Shares()).keep(claimants)
+            self._shares.setdefault(pipeline, Shares()).keep(found)
+        self._places.keep(
+            Key(each.batch_id, name) for name, found in claimants.items() for each in found
+        )
 
     def _seats(
-        self, session: Session, loads: Sequence[Load], hungry: dict[str, list[Claimant]]
+        self, session: Session, handed: Sequence[Handed], claimants: dict[str, list[Claimant]]
     ) -> list[Seat]:
         """Return the living workers, and the queues of pipelines that none of them can serve."""
-        costs = {each.batch_id: each.cost_s for found in hungry.values() for each in found}
+        costs = {each.batch_id: each.cost_s for found in claimants.values() for each in found}
         held = defaultdict[UUID | str, float](float)
-        for load in loads:
-            held[load.worker_id or load.pipeline] += expected_s(load, costs)
+        for job in handed:  # those of paused batches count, too
+            held[job.worker_id or job.pipeline] += costs.get(job.batch_id, UNKNOWN_COST_S)
         workers = fleet.alive(session)
         self._last = {each.id: self._last[each.id] for each in workers if each.id in self._last}
         seats = [
@@ -140,7 +175,7 @@ class Dispatcher:
             )
             for worker in workers
         ]
-        unserved = hungry.keys() - {name for worker in workers for name in worker.ready}
+        unserved = claimants.keys() - {name for worker in workers for name in worker.ready}
         return seats + [
             Seat(worker_id=None, ready=frozenset({name}), home=frozenset({name}), load_s=held[name])
             for name in unserved
@@ -158,7 +193,7 @@ class Dispatcher:
                 overdue=(now - fed).total_seconds() > self._settings.switch_after_s,
             )
             for pipeline, fed in self._fed.items()
-            if hungry[pipeline] and queued[pipeline] < self._settings.window_jobs
+            if hungry.get(pipeline) and queued[pipeline] < self._settings.window_jobs
         ]
 
     def _note(
@@ -167,12 +202,16 @@ class Dispatcher:
         """Keep account of what was given to whom; nothing to give counts as having had a turn."""
         seconds = count * claimant.cost_s
         self._shares[pipeline].charge(claimant, seconds)
-        del self._fed[pipeline]
-        self._fed[pipeline] = now
+        self._feed(pipeline, now)
         seat.load_s += seconds
         if count and seat.worker_id is not None:
             self._last[seat.worker_id] = pipeline
             seat.home = home_of(seat.home, pipeline)
+
+    def _feed(self, pipeline: str, now: datetime) -> None:
+        """Note when a pipeline had its turn; it is the last in turn then."""
+        del self._fed[pipeline]
+        self._fed[pipeline] = now
 
 
 def bundle_size(cost_s: float, settings: Settings) -> int:
@@ -235,8 +274,3 @@ def expected_cost(batch: Batch, typical_s: float) -> float:
     """Return the mean device time of the batch's finished jobs, in seconds; else the typical."""
     mean = batch.device_s / batch.succeeded if batch.succeeded else typical_s
     return max(mean, LEAST_COST_S)
-
-
-def expected_s(load: Load, costs: dict[UUID, float]) -> float:
-    """Return the device time of jobs that were handed out; those of paused batches count too."""
-    return load.jobs * costs.get(load.batch_id, UNKNOWN_COST_S)

@@ -4,6 +4,7 @@ Any number of these may run. The one that holds an advisory lock works; the othe
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ log = structlog.get_logger()
 LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
 BUSY_S = 0.05
 """Pause between two steps of a duty that has more to do."""
+LEISURE = 10.0
+"""Rests of a duty that nobody waits for."""
 HALT_AT_ONCE = 5000
 KEEP_S = 3600.0
 PURGE_S = 30.0
@@ -45,6 +48,8 @@ class Duty:
         name: For the log.
         step: Does a piece of it; returns whether there is more to do right away.
         period_s: The pause when there is nothing more.
+        rests: The pause is at least so many times as long as the step took: what reads all that is
+            queued takes its time where something keeps the database from cleaning up.
         wake: Set to end the pause early.
         broken: Set when a step ended in a bug.
     """
@@ -52,6 +57,7 @@ class Duty:
     name: str
     step: Callable[[], bool]
     period_s: float
+    rests: float = 0.0
     wake: threading.Event = field(default_factory=threading.Event)
     broken: threading.Event = field(default_factory=threading.Event)
 
@@ -176,13 +182,13 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
     return [
         *purging,
         Duty("read", reader.step, settings.poll_s),
-        Duty("dispatch", dispatch, min(settings.poll_s, 0.2), dispatching),
-        Duty("sweep", sweep, settings.sweep_s),
-        Duty("halt", lambda: halt(ledger), settings.poll_s),
+        Duty("dispatch", dispatch, min(settings.poll_s, 0.2), wake=dispatching),
+        Duty("sweep", sweep, settings.sweep_s, LEISURE),
+        Duty("halt", lambda: halt(ledger), settings.poll_s, LEISURE),
         Duty("feeds", lambda: close_feeds(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25)),
         Duty("keep", keep, KEEP_S),
-        Duty("report", reporter.step, settings.poll_s, reporting),
+        Duty("report", reporter.step, settings.poll_s, wake=reporting),
     ]
 
 
@@ -234,8 +240,11 @@ def _keep_doing(duty: Duty, resign: threading.Event, stop: threading.Event) -> N
     wait_s = duty.period_s
     while not resign.is_set():
         duty.wake.clear()
+        began = time.monotonic()
         try:
-            wait_s = BUSY_S if duty.step() else duty.period_s
+            more = duty.step()
+            rest_s = duty.rests * (time.monotonic() - began)
+            wait_s = BUSY_S if more else max(duty.period_s, rest_s)
         except WorldError as exc:
             log.warning("duty.delayed", duty=duty.name, reason=str(exc))
             wait_s = min(max(wait_s, 0.25) * 2, WORST_WAIT_S)

@@ -52,7 +52,8 @@ with orphans as (
     limit :limit
     for update of jobs skip locked
 )
-update jobs set state = 'waiting', queued_at = null, worker_id = null
+update jobs set state = 'waiting', run_after = clock_timestamp(), queued_at = null,
+    worker_id = null
 from orphans where jobs.id = orphans.id
 returning jobs.id
 """)

@@ -4,7 +4,7 @@ Like `jobs`, nothing here commits.
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -15,42 +15,101 @@ from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.periods import span
 from scheduler.ledger.tables import JobState
 
+
+class Place(NamedTuple):
+    """Where a job stands in the line of its batch and pipeline: by the time from which it may run.
+
+    Whatever comes back to `waiting` goes to the end: so who keeps the place up to which everything
+    was taken need not look before it. Before it lie the entries of all jobs that were taken, which
+    no vacuum can remove for as long as any snapshot is older than they are.
+    """
+
+    run_after: datetime
+    line: int
+
+
+START = Place(datetime(1970, 1, 1, tzinfo=UTC), 0)
+"""Before everybody."""
+
+
+class Line(NamedTuple):
+    """The waiting jobs of a batch that need a pipeline, those behind a place."""
+
+    batch_id: UUID
+    pipeline: str
+    after: Place = START
+
+
+# One probe of the index a line. The ids tell the planner which partition that is.
+_DUE = text("""
+select asked.place from unnest(cast(:batch_ids as uuid[]), cast(:first_ids as uuid[]),
+    cast(:last_ids as uuid[]), cast(:pipelines as text[]), cast(:run_afters as timestamptz[]),
+    cast(:lines as bigint[])) with ordinality
+    as asked(batch_id, first_id, last_id, pipeline, run_after, line, place)
+cross join lateral (
+    select from jobs
+    where jobs.batch_id = asked.batch_id and jobs.id between asked.first_id and asked.last_id
+        and jobs.pipeline = asked.pipeline and jobs.state = 'waiting'
+        and (jobs.run_after, jobs.line) > (asked.run_after, asked.line) and jobs.run_after <= :now
+    order by jobs.run_after, jobs.line limit 1
+) found
+""")
+
+
+def due(session: Session, lines: Sequence[Line], *, now: datetime) -> list[Line]:
+    """Return the lines in which somebody may run by now; one statement, however many there are."""
+    spans = [span(line.batch_id) for line in lines]
+    places = session.scalars(
+        _DUE,
+        {
+            "batch_ids": [line.batch_id for line in lines],
+            "first_ids": [each["first_id"] for each in spans],
+            "last_ids": [each["last_id"] for each in spans],
+            "pipelines": [line.pipeline for line in lines],
+            "run_afters": [line.after.run_after for line in lines],
+            "lines": [line.after.line for line in lines],
+            "now": now,
+        },
+    )
+    return [lines[place - 1] for place in places]
+
+
 _TAKE = text("""
 with chosen as (
-    select id from jobs
+    select id, run_after from jobs
     where batch_id = :batch_id and id between :first_id and :last_id
-        and pipeline = :pipeline and state = 'waiting' and run_after <= :now
+        and pipeline = :pipeline and state = 'waiting'
+        and (run_after, line) > (:run_after, :line) and run_after <= :now
     order by run_after, line limit :limit
     for update skip locked
 )
 update jobs set state = 'queued', queued_at = :now, worker_id = :worker_id
 from chosen where jobs.id = chosen.id
-returning jobs.id, jobs.epoch, jobs.alone, jobs.line
+returning jobs.id, jobs.epoch, jobs.alone, jobs.line, chosen.run_after
 """)
 
 
 class Queued(NamedTuple):
-    """A job that just became `queued` and needs its message."""
+    """A job that just became `queued` and needs its message, and where it stood before."""
 
     ticket: Ticket
     alone: bool
+    place: Place
 
 
 def take(
     session: Session,
-    batch_id: UUID,
-    pipeline: str,
+    line: Line,
     *,
     limit: int,
     now: datetime,
     worker_id: UUID | None = None,
 ) -> list[Queued]:
-    """Move up to `limit` due jobs of a batch `waiting -> queued`, oldest first.
+    """Move up to `limit` due jobs of a line `waiting -> queued`, and return them in its order.
 
     Args:
         session: The transaction.
-        batch_id: Of this batch.
-        pipeline: Of this pipeline.
+        line: Whose jobs, and behind which place to look for them.
         limit: At most so many.
         now: The database's time.
         worker_id: The worker whose queue they go to; any worker may claim them all the same.
@@ -58,16 +117,20 @@ def take(
     rows = session.execute(
         _TAKE,
         {
-            "batch_id": batch_id,
-            **span(batch_id),
-            "pipeline": pipeline,
+            "batch_id": line.batch_id,
+            **span(line.batch_id),
+            "pipeline": line.pipeline,
+            "run_after": line.after.run_after,
+            "line": line.after.line,
             "limit": limit,
             "now": now,
             "worker_id": worker_id,
         },
     )
-    ordered = sorted(rows, key=lambda row: row.line)
-    return [Queued(Ticket(row.id, row.epoch), row.alone) for row in ordered]
+    taken = [
+        Queued(Ticket(row.id, row.epoch), row.alone, Place(row.run_after, row.line)) for row in rows
+    ]
+    return sorted(taken, key=lambda each: each.place)
 
 
 _UNQUEUE = text("""
@@ -79,7 +142,7 @@ with given as (
         and (cast(:before as timestamptz) is null or jobs.queued_at < :before)
     for update of jobs skip locked
 )
-update jobs set state = 'waiting', queued_at = null, worker_id = null
+update jobs set state = 'waiting', run_after = clock_timestamp(), queued_at = null, worker_id = null
 from found where jobs.id = found.id
 returning jobs.id
 """)
@@ -128,16 +191,18 @@ def queued(session: Session) -> dict[Ticket, Listed]:
     }
 
 
+# The newest first: at the other end lie the entries of all that was queued once.
 _QUEUED = text("""
 select id, epoch from jobs
 where pipeline = :pipeline and state = 'queued' and not alone and failures = 0
-order by queued_at limit :limit
+    and queued_at > clock_timestamp() - interval '1 minute'
+order by queued_at desc limit :limit
 for update skip locked
 """)
 
 
 def more_queued(session: Session, pipeline: str, *, limit: int) -> list[Ticket]:
-    """Name queued jobs of a pipeline, for a worker whose bundle came back short.
+    """Name jobs of a pipeline that were queued lately, for a worker whose bundle came back short.
 
     Their messages become stale and are discarded when they arrive. The rows stay locked until the
     transaction ends, so claim them in the same one.
@@ -146,28 +211,42 @@ def more_queued(session: Session, pipeline: str, *, limit: int) -> list[Ticket]:
     return [Ticket(*row) for row in rows]
 
 
-_LOADS = text("""
-select state, worker_id, pipeline, batch_id, count(*) as jobs from jobs where state = 'queued'
-group by state, worker_id, pipeline, batch_id
+_HANDED = "id, state, worker_id, pipeline, batch_id"
+_ALL_HANDED = text(f"""
+select {_HANDED} from jobs where state = 'queued'
 union all
-select state, worker_id, pipeline, batch_id, count(*) from jobs where state = 'running'
-group by state, worker_id, pipeline, batch_id
-""")
+select {_HANDED} from jobs where state = 'running'
+""")  # noqa: S608 - made of constants
+# By the primary key, as in `jobs.claim`: the entries of the small indexes outlive what they name.
+_STILL_HANDED = text(f"""
+select found.* from unnest(cast(:ids as uuid[])) as asked(id)
+cross join lateral (
+    select {_HANDED} from jobs
+    where jobs.id = asked.id and jobs.state || '' in ('queued', 'running')
+) found
+""")  # noqa: S608 - made of constants
 
 
-class Load(NamedTuple):
-    """How many jobs of a batch a worker's queue, or a pipeline's, or a worker holds."""
+class Handed(NamedTuple):
+    """A job that is `queued` or `running`: whose it is, where it lies or who runs it."""
 
+    id: UUID
     state: JobState
     worker_id: UUID | None
     pipeline: str
     batch_id: UUID
-    jobs: int
 
 
-def loads(session: Session) -> list[Load]:
-    """Count what was handed out and has not ended; no more than the windows are wide."""
-    return [
-        Load(JobState(row.state), row.worker_id, row.pipeline, row.batch_id, row.jobs)
-        for row in session.execute(_LOADS)
-    ]
+def handed_out(session: Session, known: Sequence[UUID] | None = None) -> list[Handed]:
+    """Return what was handed out and has not ended; no more than the windows are wide.
+
+    Args:
+        session: The transaction.
+        known: Look only at these jobs, which takes the same time however many have passed
+            through; None for all.
+    """
+    if known is None:
+        rows = session.execute(_ALL_HANDED)
+    else:
+        rows = session.execute(_STILL_HANDED, {"ids": known})
+    return [Handed(row.id, JobState(row.state), *row[2:]) for row in rows]

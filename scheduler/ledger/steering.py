@@ -79,7 +79,8 @@ with found as (
     limit :limit
     for update of jobs skip locked
 )
-update jobs set state = 'waiting', queued_at = null, worker_id = null
+update jobs set state = 'waiting', run_after = clock_timestamp(), queued_at = null,
+    worker_id = null
 from found where jobs.id = found.id
 returning jobs.id
 """)
@@ -88,6 +89,6 @@ returning jobs.id
 def take_back(session: Session, *, limit: int) -> int:
     """Move jobs of paused batches `queued -> waiting`, so that they take no room in the windows.
 
-    They keep their place; their messages claim nothing. No more than the windows are wide.
+    Their messages claim nothing. No more than the windows are wide.
     """
     return len(session.scalars(_TAKE_BACK, {"limit": limit}).all())

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from models.catalog import Endpoint, find
 from scheduler.ledger import queueing
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
@@ -99,7 +100,7 @@ def _work_off(it: Rig, ledger: Ledger, home: Path, side: int, *, count: int) -> 
     batch = make_batch(ledger, rows, destination=f"{folder.as_uri()}/")
     with ledger.begin() as session:
         now = database_time(session)
-        taken = queueing.take(session, batch, COMPACT.id, limit=count, now=now)
+        taken = queueing.take(session, Line(batch, COMPACT.id), limit=count, now=now)
     began = time.perf_counter()
     it.run([each.ticket for each in taken])
     seconds = time.perf_counter() - began

@@ -10,6 +10,7 @@ from sqlalchemy import text
 from scheduler import broker
 from scheduler.ledger import queueing
 from scheduler.ledger.intake import NewJob
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from tests.factories import ENDPOINT, make_batch
@@ -23,7 +24,7 @@ def fill(ledger: Ledger, settings: Settings, rows: Sequence[NewJob], *, bundle: 
     batch_id = make_batch(ledger, rows)
     with ledger.begin() as session:
         now = database_time(session)
-        taken = queueing.take(session, batch_id, ENDPOINT, limit=len(rows), now=now)
+        taken = queueing.take(session, Line(batch_id, ENDPOINT), limit=len(rows), now=now)
     tickets = [each.ticket for each in taken]
     bundles = [tickets[at : at + bundle] for at in range(0, len(tickets), bundle)]
     broker.publish(broker.make_app(settings), ENDPOINT, bundles)

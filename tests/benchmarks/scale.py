@@ -13,6 +13,7 @@ import psycopg
 from sqlalchemy import text
 
 from scheduler.ledger import batches, jobs, queueing
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from tests.benchmarks.figures import Figure, Report, load, percentile
@@ -113,7 +114,7 @@ def _steps(ledger: Ledger, filled: list[UUID]) -> list[float]:
         with ledger.begin(durable=False) as session:
             now = database_time(session)
             batch = filled[step % len(filled)]
-            taken = queueing.take(session, batch, ENDPOINT, limit=BUNDLE, now=now)
+            taken = queueing.take(session, Line(batch, ENDPOINT), limit=BUNDLE, now=now)
         with ledger.begin(durable=False) as session:
             jobs.claim(session, [job.ticket for job in taken], worker_id=worker, deadline_s=3600)
         seconds.append(time.perf_counter() - began)

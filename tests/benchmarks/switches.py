@@ -10,6 +10,7 @@ from sqlalchemy import text
 from scheduler import broker
 from scheduler.dispatch import Dispatcher
 from scheduler.ledger import batches, fleet, queueing
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.loop import settle
 from scheduler.settings import Settings
@@ -121,7 +122,7 @@ def _publish_all(ledger: Ledger, settings: Settings) -> None:
             pipeline: [
                 queued.ticket
                 for batch in batches.active(session)
-                for queued in queueing.take(session, batch.id, pipeline, limit=JOBS, now=now)
+                for queued in queueing.take(session, Line(batch.id, pipeline), limit=JOBS, now=now)
             ]
             for pipeline in PIPELINES
         }

@@ -18,7 +18,7 @@ from scheduler.dispatch import Dispatcher, bundle_size, split
 from scheduler.ledger import batches, jobs, queueing
 from scheduler.ledger.intake import NewJob
 from scheduler.ledger.jobs import Ticket
-from scheduler.ledger.queueing import Queued
+from scheduler.ledger.queueing import START, Queued
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from tests.factories import ENDPOINT, make_batch, make_row, make_worker
@@ -107,6 +107,33 @@ def test_a_higher_priority_goes_first(
     assert set(batches_of(ledger, listed(client, settings))) == {urgent}
 
 
+def test_a_higher_priority_with_nothing_due_takes_nobody_s_turn_or_lookahead(
+    ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    worker = make_worker(ledger, ready=(ENDPOINT, OTHER), resident={ENDPOINT: 1})
+    slow = make_batch(ledger, 50)
+    known_cost(ledger, slow, 2.0)
+    urgent = make_batch(ledger, rows_of(OTHER, 50), endpoint=OTHER, priority=5)
+    known_cost(ledger, urgent, 0.01)
+    with ledger.begin() as session:
+        session.execute(
+            text("update jobs set run_after = now() + interval '1 hour' where batch_id = :id"),
+            {"id": urgent},
+        )
+    dispatcher = Dispatcher(ledger, app, settings)
+    assert step(dispatcher, ledger) == 2
+    with ledger.begin() as session:  # it has begun the second of the two
+        session.execute(text("update jobs set state = 'succeeded' where line = 1"))
+
+    assert step(dispatcher, ledger) == 2, "2 s are half a bundle of the slow ones"
+    assert len(dispatched_to(ledger, worker)) == 3
+
+
+def dispatched_to(ledger: Ledger, worker: UUID) -> list[Ticket]:
+    with ledger.begin() as session:
+        return [t for t, each in queueing.queued(session).items() if each.worker_id == worker]
+
+
 @pytest.mark.parametrize("state", ["paused", "cancelled"])
 def test_nothing_of_a_paused_or_cancelled_batch_is_queued(
     ledger: Ledger, app: Celery, settings: Settings, state: str
@@ -131,7 +158,9 @@ def test_what_was_read_of_an_unreadable_batch_still_runs(
 def test_a_job_that_must_run_alone_has_a_message_of_its_own() -> None:
     one, two, three = (Ticket(uuid7(), 0) for _ in range(3))
 
-    bundles = split([Queued(one, False), Queued(two, True), Queued(three, False)])
+    bundles = split(
+        [Queued(one, False, START), Queued(two, True, START), Queued(three, False, START)]
+    )
 
     assert bundles == [(one, three), (two,)]
 

@@ -9,6 +9,7 @@ from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import batches, feeds, jobs, queueing
 from scheduler.ledger.feeds import Feed
 from scheduler.ledger.jobs import Ending
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Batch, BatchState, Event, Job, JobState
 from scheduler.loop import close_feeds, settle
@@ -37,7 +38,9 @@ def finish_all(ledger: Ledger, ids: list[UUID]) -> None:
     for id_ in ids:
         batch = batch_of(ledger, id_)
         with ledger.begin() as session:
-            taken = queueing.take(session, batch.id, ENDPOINT, limit=9, now=database_time(session))
+            taken = queueing.take(
+                session, Line(batch.id, ENDPOINT), limit=9, now=database_time(session)
+            )
             claimed = jobs.claim(
                 session, [each.ticket for each in taken], worker_id=worker, deadline_s=60
             )

@@ -8,6 +8,7 @@ from uuid_utils.compat import uuid7
 
 from scheduler.ledger import batches, fleet, jobs, queueing
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Event, Job, JobState
 from tests.factories import ENDPOINT, make_batch, make_worker
@@ -17,7 +18,8 @@ def queue(ledger: Ledger, batch_id: UUID, limit: int = 100) -> list[Ticket]:
     with ledger.begin() as session:
         now = database_time(session)
         return [
-            job.ticket for job in queueing.take(session, batch_id, ENDPOINT, limit=limit, now=now)
+            job.ticket
+            for job in queueing.take(session, Line(batch_id, ENDPOINT), limit=limit, now=now)
         ]
 
 
@@ -176,7 +178,7 @@ def test_a_job_that_backs_off_is_not_queued_before_its_time(ledger: Ledger) -> N
     early = queue(ledger, batch)
     with ledger.begin() as session:
         later = database_time(session) + timedelta(seconds=61)
-        due = queueing.take(session, batch, ENDPOINT, limit=9, now=later)
+        due = queueing.take(session, Line(batch, ENDPOINT), limit=9, now=later)
 
     assert early == []
     assert [job.ticket.job_id for job in due] == [held.id]

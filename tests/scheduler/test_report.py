@@ -19,6 +19,7 @@ from scheduler.ledger import batches, jobs, queueing
 from scheduler.ledger.intake import NewJob
 from scheduler.ledger.jobs import Ending
 from scheduler.ledger.periods import job_id
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
@@ -51,7 +52,9 @@ def end(ledger: Ledger, batch: UUID, endings: dict[int, dict[str, Any]]) -> None
     """Run a batch: its rows end as `endings` has it by line, others succeed with nothing."""
     worker = make_worker(ledger)
     with ledger.begin() as session:
-        queued = queueing.take(session, batch, ENDPOINT, limit=10_000, now=database_time(session))
+        queued = queueing.take(
+            session, Line(batch, ENDPOINT), limit=10_000, now=database_time(session)
+        )
         tickets = [each.ticket for each in queued]
         held = jobs.claim(session, tickets, worker_id=worker, deadline_s=60)
         done = [

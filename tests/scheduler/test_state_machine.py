@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from scheduler.ledger import batches, jobs, queueing, steering
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
@@ -39,7 +40,7 @@ class Ledgers(RuleBasedStateMachine):
         with self.ledger.begin() as session:
             session.execute(text("update jobs set run_after = now() where state = 'waiting'"))
             now = database_time(session)
-            taken = queueing.take(session, self.batch, ENDPOINT, limit=limit, now=now)
+            taken = queueing.take(session, Line(self.batch, ENDPOINT), limit=limit, now=now)
         self.messages += [job.ticket for job in taken]
 
     @rule(data=st.data(), who=st.integers(0, 1), consumed=st.booleans())

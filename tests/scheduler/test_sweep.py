@@ -10,6 +10,7 @@ from scheduler import broker
 from scheduler.dispatch import Dispatcher
 from scheduler.ledger import fleet, jobs, queueing
 from scheduler.ledger.jobs import Ticket
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from scheduler.sweep import Sweeper
@@ -125,7 +126,7 @@ def test_a_lapsed_lease_buries_the_worker(ledger: Ledger, sweeper: Sweeper) -> N
     batch = make_batch(ledger, 1)
     worker = make_worker(ledger, lease_s=-1.0)
     with ledger.begin() as session:
-        taken = queueing.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
+        taken = queueing.take(session, Line(batch, ENDPOINT), limit=1, now=database_time(session))
         jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
 
     sweeper.step(now_of(ledger))
@@ -142,7 +143,7 @@ def test_after_the_ledger_was_away_silent_workers_are_left_alone_for_a_while(
     batch = make_batch(ledger, 1)
     worker = make_worker(ledger, lease_s=-1.0)
     with ledger.begin() as session:
-        taken = queueing.take(session, batch, ENDPOINT, limit=1, now=database_time(session))
+        taken = queueing.take(session, Line(batch, ENDPOINT), limit=1, now=database_time(session))
         jobs.claim(session, [taken[0].ticket], worker_id=worker, deadline_s=60)
 
     Sweeper(ledger, client, settings, mercy_s=60).step(now_of(ledger))

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from scheduler.ledger import queueing
 from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Job, JobState
 from scheduler.settings import Settings
@@ -111,7 +112,7 @@ def queue(ledger: Ledger, batch_id: UUID, limit: int = 1000) -> list[queueing.Qu
     """Queue a batch's waiting jobs."""
     with ledger.begin() as session:
         now = database_time(session)
-        return queueing.take(session, batch_id, ENDPOINT, limit=limit, now=now)
+        return queueing.take(session, Line(batch_id, ENDPOINT), limit=limit, now=now)
 
 
 def rows(ledger: Ledger, batch_id: UUID) -> list[Job]:
