@@ -98,6 +98,14 @@ ENDPOINTS = {
             batch_pixels=16384,
         ),
         Endpoint(
+            id="enlarger/esrgan",
+            summary="ESRGAN and its kind, from any checkpoint of the RRDBNet family, by up to 4.",
+            schema="models.esrgan.schema:EsrganRequest",
+            pipeline="models.esrgan.pipeline:EsrganUpscaler",
+            weights="models.esrgan.weights:MANIFEST",
+            tiled=True,
+        ),
+        Endpoint(
             id="enlarger/lanczos",
             summary="Lanczos resampling by any factor: the baseline that needs no weights.",
             schema="models.lanczos.schema:LanczosRequest",

@@ -1,4 +1,7 @@
-"""A reference case: one safetensors file of weights, inputs, intermediate and final values."""
+"""A reference case: one file of weights, inputs, intermediate and final values.
+
+Most are safetensors; what is no numbers at all, such as prompts, is JSON.
+"""
 
 import json
 from dataclasses import dataclass
@@ -30,10 +33,12 @@ class Case:
 
     @classmethod
     def read(cls, path: Path) -> "Case":
-        """Read a whole file; cases are small."""
+        """Read a whole file; cases are small. One of JSON is a `config` and nothing else."""
         parts: dict[str, Tensors] = {
             part: {} for part in ("weights", "inputs", "intermediate", "outputs", "other")
         }
+        if path.suffix == ".json":
+            return cls(name=path.stem, config=json.loads(path.read_text()), **parts)
         with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             for name in file.keys():  # noqa: SIM118 - no mapping

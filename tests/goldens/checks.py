@@ -11,7 +11,7 @@ from tests.goldens.comparison import Comparison
 
 Check = Callable[[Case], Iterator[Comparison]]
 
-MODELS = {"seedvr2": "tests.goldens.seedvr2"}
+MODELS = {"clarity": "tests.goldens.clarity", "seedvr2": "tests.goldens.seedvr2"}
 """Where each model's `CHECKS` are: a mapping from the beginnings of file names to checks."""
 
 

@@ -67,6 +67,12 @@ def compare(name: str, actual: Tensor, expected: Tensor, tolerance: Tolerance) -
     )
 
 
+def agree(name: str, actual: object, expected: object) -> Comparison:
+    """Hold anything that is no tensor against its reference; it must be equal."""
+    same = actual == expected
+    return Comparison(name=name, error=0.0 if same else torch.inf, passed=same)
+
+
 def skip(name: str, why: str) -> Comparison:
     """Say that the product leaves a tensor out, and why."""
     return Comparison(name=name, skipped=why)

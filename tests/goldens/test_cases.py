@@ -16,7 +16,12 @@ DATA = Path(__file__).parents[1] / "data"
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_file" in metafunc.fixturenames:
         folders = [DATA, *map(Path, metafunc.config.getoption("goldens"))]
-        files = [file for folder in folders for file in sorted(folder.rglob("*.safetensors"))]
+        files = [
+            file
+            for folder in folders
+            for file in sorted(folder.rglob("*"))
+            if file.suffix in (".safetensors", ".json")
+        ]
         metafunc.parametrize("case_file", files, ids=_name)
 
 

@@ -8,8 +8,12 @@ from models.catalog import Endpoint, find, load
 from models.checkpoint.manifest import LocalWeights, look
 from models.upscaler import Context, Upscaler
 from tests.checkpoints import write_seedvr2
+from tests.models.esrgan.small import write_esrgan
 
-WRITERS: dict[str, Callable[[Path], Path]] = {"seedvr": write_seedvr2}
+WRITERS: dict[str, Callable[[Path], Path]] = {
+    "esrgan": write_esrgan,
+    "seedvr": write_seedvr2,
+}
 """What writes small random weights, by the name of their manifest."""
 
 
