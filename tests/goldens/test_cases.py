@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.goldens.__main__ import main
-from tests.goldens.checks import model_of, run
+from tests.goldens.checks import MODELS, model_of, run
 from tests.goldens.comparison import EXACT, Tolerance, compare
 
 DATA = Path(__file__).parents[1] / "data"
@@ -15,7 +15,10 @@ DATA = Path(__file__).parents[1] / "data"
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "case_file" in metafunc.fixturenames:
-        folders = [DATA, *map(Path, metafunc.config.getoption("goldens"))]
+        folders = [
+            *(DATA / model for model in MODELS),
+            *map(Path, metafunc.config.getoption("goldens")),
+        ]
         files = [
             file
             for folder in folders
