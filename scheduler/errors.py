@@ -17,6 +17,7 @@ EnlargerError
 │   ├── EventInvalid          a message that tells of no object in a bucket
 │   ├── TriggerInvalid        a rule that can't be, such as one that would take its own results
 │   ├── TriggerUnknown
+│   ├── ResultAsSource        a result that came into a bucket which a trigger watches
 │   ├── KeyReused             an idempotency key that stands for another submission
 │   ├── NobodyReady           workers are there, and none of them can serve the endpoint
 │   ├── FileRefused           a file of a request that can't be taken as it was given
@@ -121,6 +122,10 @@ class TriggerInvalid(RequestError):
 
 class TriggerUnknown(RequestError):
     """No rule has this name."""
+
+
+class ResultAsSource(RequestError):
+    """A trigger's job whose source is a result; to enlarge it would be to go in circles."""
 
 
 class KeyReused(RequestError):

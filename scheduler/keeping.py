@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import structlog
 
-from scheduler.ledger import periods, retention
+from scheduler.ledger import periods, retention, triggers
 from scheduler.ledger.retention import Pruned
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
@@ -12,6 +12,7 @@ from scheduler.settings import Settings
 log = structlog.get_logger()
 
 WEEKS_AHEAD = 2
+FORGET_AT_ONCE = 5000
 
 
 def step(ledger: Ledger, settings: Settings) -> None:
@@ -24,7 +25,18 @@ def step(ledger: Ledger, settings: Settings) -> None:
         now = periods.at(database_time(session))
         for period in range(now, now + WEEKS_AHEAD + 1):
             periods.ensure(session, period)
+    forget_taken(ledger, settings)
     prune_all(ledger, settings)
+
+
+def forget_taken(ledger: Ledger, settings: Settings) -> None:
+    """Forget which objects triggers took too long ago, and all of those that were removed."""
+    while True:
+        with ledger.begin() as session:
+            age = _age(settings.keep_taken_s)
+            before = None if age is None else database_time(session) - age
+            if not triggers.forget(session, before=before, limit=FORGET_AT_ONCE):
+                return
 
 
 def prune_all(ledger: Ledger, settings: Settings) -> list[Pruned]:

@@ -4,10 +4,8 @@ Any number of these may run. The one that holds an advisory lock works; the othe
 """
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
 import structlog
 from psycopg import Connection as PsycopgConnection
@@ -16,6 +14,7 @@ from sqlalchemy import Connection, text
 from models.errors import WorldError
 from scheduler import broker, keeping
 from scheduler.dispatch import Dispatcher
+from scheduler.duties import Duty, attended
 from scheduler.files.purge import Purger
 from scheduler.ingest import Reader
 from scheduler.ledger import batches, feeds, steering
@@ -26,40 +25,16 @@ from scheduler.settings import Settings
 from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
 from scheduler.sweep import Sweeper
+from scheduler.triggers import intake
 
 log = structlog.get_logger()
 
 LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
-BUSY_S = 0.05
-"""Pause between two steps of a duty that has more to do."""
 LEISURE = 10.0
 """Rests of a duty that nobody waits for."""
 HALT_AT_ONCE = 5000
 KEEP_S = 3600.0
 PURGE_S = 30.0
-WORST_WAIT_S = 15.0
-
-
-@dataclass(frozen=True)
-class Duty:
-    """Something the leader does again and again on a thread of its own.
-
-    Attributes:
-        name: For the log.
-        step: Does a piece of it; returns whether there is more to do right away.
-        period_s: The pause when there is nothing more.
-        rests: The pause is at least so many times as long as the step took: what reads all that is
-            queued takes its time where something keeps the database from cleaning up.
-        wake: Set to end the pause early.
-        broken: Set when a step ended in a bug.
-    """
-
-    name: str
-    step: Callable[[], bool]
-    period_s: float
-    rests: float = 0.0
-    wake: threading.Event = field(default_factory=threading.Event)
-    broken: threading.Event = field(default_factory=threading.Event)
 
 
 def run(settings: Settings) -> None:
@@ -127,26 +102,12 @@ def _lead(
 ) -> None:
     """Do every duty until told to stop, or until the connection with the lock is gone."""
     log.info("leader.elected")
-    resign = threading.Event()
     duties = _duties(settings, ledger, mercy_s)
-    threads = [
-        threading.Thread(target=_keep_doing, args=(duty, resign, stop), name=duty.name)
-        for duty in duties
-    ]
-    for thread in threads:
-        thread.start()
     try:
-        _listen(line, duties, settings, stop)
+        with attended(duties, stop):
+            _listen(line, duties, settings, stop)
     finally:
-        resign.set()
-        for duty in duties:
-            duty.wake.set()
-        for thread in threads:
-            thread.join()
         log.info("leader.resigned")
-    broken = [duty.name for duty in duties if duty.broken.is_set()]
-    if broken:
-        raise SystemExit(f"the scheduler's duty {broken[0]!r} ended in a bug; see the log")
 
 
 def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
@@ -189,12 +150,22 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("account", account, min(settings.poll_s, 0.25)),
         Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, wake=reporting),
+        Duty("release", lambda: intake.release(ledger), settings.poll_s),
+        *_queue_duties(ledger, settings),
     ]
 
 
 def _purging(ledger: Ledger, settings: Settings) -> Duty:
     """Return the duty to delete files of requests; without ENLARGER_FILES there are none."""
     return Duty("purge", Purger(ledger, settings).step, PURGE_S)
+
+
+def _queue_duties(ledger: Ledger, settings: Settings) -> list[Duty]:
+    if not settings.event_queues:
+        return []
+    from scheduler.triggers import queues  # boto3: only where there are queues
+
+    return queues.duties(ledger, settings)
 
 
 def halt(ledger: Ledger) -> bool:
@@ -233,26 +204,6 @@ def settle(ledger: Ledger) -> int:
     with ledger.begin() as session:
         batches.fold(session)
         return len(batches.end_complete(session))
-
-
-def _keep_doing(duty: Duty, resign: threading.Event, stop: threading.Event) -> None:
-    """Step until resigned; an unwell world is waited out, a bug ends the process."""
-    wait_s = duty.period_s
-    while not resign.is_set():
-        duty.wake.clear()
-        began = time.monotonic()
-        try:
-            more = duty.step()
-            rest_s = duty.rests * (time.monotonic() - began)
-            wait_s = BUSY_S if more else max(duty.period_s, rest_s)
-        except WorldError as exc:
-            log.warning("duty.delayed", duty=duty.name, reason=str(exc))
-            wait_s = min(max(wait_s, 0.25) * 2, WORST_WAIT_S)
-        except BaseException:
-            duty.broken.set()
-            stop.set()
-            raise
-        duty.wake.wait(wait_s)
 
 
 def _listen(

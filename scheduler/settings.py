@@ -158,6 +158,26 @@ class Settings(BaseSettings):
         description="Likewise for events alone, where they may go before the rows.",
     )
 
+    event_queues: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses of SQS queues of bucket events, with commas between them.",
+    )
+    event_token: SecretStr | None = Field(
+        default=None,
+        min_length=16,
+        description="What MinIO, Ceph and EventBridge say to be let in at /events/s3.",
+    )
+    event_topics: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="ARNs of the SNS topics that may send to /events/s3, with commas between them.",
+    )
+    keep_taken_s: float | None = Field(
+        default=None,
+        ge=14 * 24 * 3600,
+        description="How long it is remembered which objects a trigger took, at least the two "
+        "weeks for which a queue can repeat them; empty for ever.",
+    )
+
     inflight_bytes: int = Field(
         default=2048 * MEBIBYTE,
         gt=0,
@@ -207,9 +227,11 @@ class Settings(BaseSettings):
         description="Largest JSON body over HTTP, data URIs included, in bytes.",
     )
 
-    @field_validator("input_allow", "trusted_proxies", mode="before")
+    @field_validator(
+        "input_allow", "trusted_proxies", "event_queues", "event_topics", mode="before"
+    )
     @classmethod
-    def _part_networks(cls, value: object) -> object:
+    def _part_list(cls, value: object) -> object:
         """Take a list as an environment variable has it: with commas."""
         if not isinstance(value, str):
             return value

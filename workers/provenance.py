@@ -20,6 +20,8 @@ from workers.exif import (
 )
 from workers.formats import open_image, png_chunks, reading, recognise
 
+METADATA_PREFIX = "enlarger-"
+"""What the names of an object's metadata begin with, where a store keeps any."""
 _KEYWORD = "enlarger"
 _ITXT_START = (
     _KEYWORD.encode() + b"\0\0\0\0\0"

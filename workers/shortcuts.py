@@ -83,7 +83,9 @@ class Shortcuts:
             return None
         if origin.get("job") != str(job.id):
             return None
-        return self._done_before(job, Input(data=blob.data, etag=blob.etag), header, encoding)
+        return self._done_before(
+            job, Input(data=blob.data, etag=blob.etag, metadata=blob.metadata), header, encoding
+        )
 
     def _done_before(
         self, job: Claimed, there: Input, header: Header, encoding: OutputFormat

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from models.errors import RequestError
 from models.schema import UpscaleRequest, file_fields
-from scheduler.errors import ObjectTooLarge
+from scheduler.errors import ObjectTooLarge, ResultAsSource
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import MEBIBYTE
 from scheduler.storage import Storage
+from workers.provenance import METADATA_PREFIX, read_provenance
 
 FIELD = "image_url"
 """What an input that can't be read is the fault of."""
@@ -22,10 +23,12 @@ class Input:
     Attributes:
         data: The file's bytes.
         etag: Of the very bytes that were read.
+        metadata: What was stored beside them.
     """
 
     data: bytes
     etag: str
+    metadata: Mapping[str, str]
 
 
 def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
@@ -39,7 +42,29 @@ def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
         blob = storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
     except RequestError as exc:
         raise _of_field(exc, FIELD) from exc
-    return Input(data=blob.data, etag=blob.etag)
+    return Input(data=blob.data, etag=blob.etag, metadata=blob.metadata)
+
+
+def refuse_result(job: Claimed, found: Input) -> None:
+    """Refuse to enlarge a result because it came into a bucket that a trigger watches.
+
+    However it got there, the next result might take the same way: round and round. A batch that
+    somebody submits may have results as its sources.
+
+    Raises:
+        ResultAsSource: The object's metadata, or the file itself, says that it is a result.
+        ImageUnreadable: The file is no image, or a damaged one.
+    """
+    if "trigger" not in job.options:
+        return
+    mark = f"{METADATA_PREFIX}job"
+    made_by = found.metadata.get(mark) or read_provenance(found.data).get("job")
+    if made_by:
+        reason = (
+            f"{FIELD}: {job.source} is itself a result, of the job {made_by}, and triggers enlarge "
+            "no results; to enlarge it once more, `enlarger submit` it"
+        )
+        raise ResultAsSource(reason, field=FIELD)
 
 
 def others(request: UpscaleRequest) -> dict[str, str]:

@@ -17,8 +17,7 @@ from workers import codec
 from workers.heartbeat import Lease
 from workers.life import Life, Unwanted
 from workers.outcome import StoredImage, provenance
-
-METADATA_PREFIX = "enlarger-"
+from workers.provenance import METADATA_PREFIX
 
 
 @dataclass(frozen=True, kw_only=True)

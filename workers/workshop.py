@@ -104,6 +104,7 @@ class Workshop:
         with life.timed("fetch_s"):
             found = source.fetch(self._storage, job, max_bytes=self._settings.max_input_bytes)
         header = codec.probe(found.data)
+        source.refuse_result(job, found)
         ending = self._shortcuts.replaced_before(job, found, header, request.encoding())
         if ending is not None:
             return ending

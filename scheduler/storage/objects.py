@@ -18,12 +18,14 @@ class Blob:
         etag: Changes whenever the bytes do.
         version: The version that was read, in a bucket that keeps versions.
         content_type: The media type it was stored with; None for files.
+        metadata: As for `ObjectInfo`.
     """
 
     data: bytes
     etag: str
     version: str | None = None
     content_type: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -67,6 +67,7 @@ class S3Store:
             etag=source.etag or "",
             version=source.found_version,
             content_type=source.content_type,
+            metadata=source.metadata,
         )
 
     def stat(self, place: Address, *, version: str | None) -> ObjectInfo:
@@ -254,6 +255,7 @@ class _Source:
         self.size = 0
         self.found_version: str | None = None
         self.content_type: str | None = None
+        self.metadata: Mapping[str, str] = {}
 
     def fetch(self, start: int) -> "StreamingBody | None":
         """Open the object at a byte; what the first answer says holds for all later ones.
@@ -268,6 +270,7 @@ class _Source:
         self.size = start + reply["ContentLength"]
         self.found_version = _kept_version(reply.get("VersionId"))
         self.content_type = reply.get("ContentType")
+        self.metadata = decoded(reply.get("Metadata", {}))
         return reply["Body"]
 
 

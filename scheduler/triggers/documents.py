@@ -142,9 +142,16 @@ def _gathered(records: list[Any]) -> Document:
         try:
             arrivals += _arrivals(_Record.model_validate(record))
         except (EventInvalid, ValidationError) as exc:
-            faults.append(Fault(reason=_reason(exc), text=json.dumps({"Records": [record]})))
+            faults.append(Fault(reason=_reason(exc), text=_told(record)))
     opaque = [str(each.get("opaqueData", "")) for each in records if isinstance(each, dict)]
     return Document(arrivals=arrivals, faults=faults, opaque=opaque)
+
+
+def _told(record: Any) -> str:  # noqa: ANN401 - whatever JSON holds
+    """Return a document of one record, without what Ceph proves itself with."""
+    if isinstance(record, dict):
+        record = {name: value for name, value in record.items() if name != "opaqueData"}
+    return json.dumps({"Records": [record]})
 
 
 def _arrivals(record: _Record) -> Iterator[Arrival]:
