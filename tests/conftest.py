@@ -146,4 +146,6 @@ def settings(database_url: str, redis_url: str, redis_prefix: str, tmp_path: Pat
         redis_url=SecretStr(redis_url),
         redis_prefix=redis_prefix,
         home=tmp_path / "home",
+        files=(tmp_path / "files").as_uri(),
+        secret_key=SecretStr("a key for tests, known to everybody"),
     )

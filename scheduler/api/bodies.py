@@ -1,9 +1,12 @@
 """Reading a JSON body of a stranger: bounded in bytes, in time and in depth."""
 
 import time
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
 
 import anyio
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 
@@ -11,10 +14,13 @@ from scheduler.api.errors import BodyInvalid, BodyTooLarge, BodyTooSlow
 from scheduler.errors import RowInvalid
 from scheduler.manifests import strict_json
 
+Model = TypeVar("Model", bound=BaseModel)
+
 PATIENCE_S = 20.0
 SLOWEST = 16 * 1024
 """Bytes a second; who sends more slowly, after the first `PATIENCE_S`, holds a connection for
 nothing."""
+BODY_SETTING = "ENLARGER_MAX_BODY_BYTES"
 QUICKLY_PARSED = 64 * 1024
 """Bytes that may be parsed without leaving the event loop."""
 
@@ -33,6 +39,29 @@ async def read_object(request: Request, *, max_bytes: int) -> dict[str, Any]:
     return await run_in_threadpool(parse, data)
 
 
+async def read_model(request: Request, model: type[Model], *, max_bytes: int) -> Model:
+    """Return a request's body as what a route takes; raises like `read_object`.
+
+    Raises:
+        RequestValidationError: A field is missing, or won't do.
+    """
+    found = await read_object(request, max_bytes=max_bytes)
+    try:
+        return model.model_validate(found)
+    except ValidationError as exc:
+        raise RequestValidationError(exc.errors()) from exc
+
+
+def described(model: type[BaseModel]) -> dict[str, Any]:
+    """Return what OpenAPI is to say of a route that reads its body by `read_model`."""
+    return described_as("application/json", model.model_json_schema())
+
+
+def described_as(media_type: str, schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what OpenAPI is to say of a route that reads its body by itself."""
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}
+
+
 async def read_bytes(request: Request, *, max_bytes: int) -> bytes:
     """Return a request's body.
 
@@ -40,10 +69,22 @@ async def read_bytes(request: Request, *, max_bytes: int) -> bytes:
         BodyTooLarge: It has more than `max_bytes`.
         BodyTooSlow: It came more slowly than `SLOWEST`, or its sender went away.
     """
+    return b"".join([piece async for piece in pieces(request, max_bytes=max_bytes)])
+
+
+async def pieces(
+    request: Request, *, max_bytes: int, setting: str = BODY_SETTING
+) -> AsyncIterator[bytes]:
+    """Yield a request's body as it comes; raises like `read_bytes`.
+
+    Args:
+        request: The request.
+        max_bytes: Refuse more, at once where the length was announced.
+        setting: What an operator changes to allow more.
+    """
     announced = request.headers.get("content-length", "0")
     if announced.isascii() and announced.isdigit() and int(announced) > max_bytes:
-        raise too_large(max_bytes)
-    chunks: list[bytes] = []
+        raise too_large(max_bytes, setting)
     size, deadline = 0, time.monotonic() + PATIENCE_S
     stream = request.stream().__aiter__()
     while True:
@@ -58,19 +99,21 @@ async def read_bytes(request: Request, *, max_bytes: int) -> bytes:
             reason = "body: ended before its announced length"
             raise BodyTooSlow(reason, field="body") from exc
         if chunk is None:
-            return b"".join(chunks)
+            return
         size += len(chunk)
         if size > max_bytes:
-            raise too_large(max_bytes)
-        chunks.append(chunk)
+            raise too_large(max_bytes, setting)
+        yield chunk
 
 
-def too_large(max_bytes: int) -> BodyTooLarge:
+def too_large(max_bytes: int, setting: str) -> BodyTooLarge:
     """Return the error for a body of more than so many bytes."""
-    reason = (
-        f"body: is larger than {max_bytes} bytes (ENLARGER_MAX_BODY_BYTES); "
+    remedy = (
         "upload files first and send their addresses"
+        if setting == BODY_SETTING
+        else "send less, or files in parts"
     )
+    reason = f"body: is larger than {max_bytes} bytes ({setting}); {remedy}"
     return BodyTooLarge(reason, field="body")
 
 

@@ -25,7 +25,15 @@ from starlette.responses import JSONResponse
 
 from models.errors import EnlargerError, Kind, RequestError, UnknownEndpoint
 from scheduler import protocol
-from scheduler.errors import BatchPruned, BatchUnknown, NobodyReady
+from scheduler.errors import (
+    AddressSecretWrong,
+    BatchPruned,
+    BatchUnknown,
+    FileMissing,
+    NobodyReady,
+    ObjectTooLarge,
+    ResultForgotten,
+)
 
 log = structlog.get_logger()
 
@@ -73,7 +81,11 @@ PLAIN: dict[type[EnlargerError], int] = {
     UnknownEndpoint: 404,
     BatchUnknown: 404,
     BatchPruned: 410,
+    FileMissing: 404,
+    AddressSecretWrong: 403,
+    ResultForgotten: 410,
     BodyTooLarge: 413,
+    ObjectTooLarge: 413,
 }
 """Answered with their text alone."""
 PLATFORM: dict[type[EnlargerError], tuple[int, str]] = {

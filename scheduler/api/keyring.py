@@ -68,11 +68,20 @@ def allowed(scope: Scope) -> Callable[[Request], Coroutine[Any, Any, Caller]]:
     async def caller(request: Request) -> Caller:
         keyring: Keyring = request.app.state.keyring
         found = await keyring.caller(request.headers.get("authorization", ""))
-        if scope not in found.scopes:
-            reason = f"authorization: this key lacks the scope {scope.value!r}"
-            raise NotPermitted(reason, field="authorization")
-        return found
+        return permitted(found, scope)
 
+    return caller
+
+
+def permitted(caller: Caller, scope: Scope) -> Caller:
+    """Return the caller.
+
+    Raises:
+        NotPermitted: The key lacks the scope.
+    """
+    if scope not in caller.scopes:
+        reason = f"authorization: this key lacks the scope {scope.value!r}"
+        raise NotPermitted(reason, field="authorization")
     return caller
 
 

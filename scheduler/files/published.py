@@ -15,7 +15,7 @@ from scheduler.files.room import FileRoom
 from scheduler.files.signing import SEALED
 from scheduler.ledger import files
 from scheduler.ledger.session import Ledger
-from scheduler.storage import Storage
+from scheduler.storage import Storage, parse_address
 
 FILE = re.compile(r"/files/([0-9a-f-]{36})/([\w-]+)/[^/]+")
 RESULT = re.compile(r"/results/([0-9a-f-]{36})/([0-9]{1,4})/([\w-]+)/[^/]+")
@@ -125,11 +125,11 @@ class Publisher:
             reason = "there is no such result, or its time is over"
             raise FileMissing(reason)
         found = objects[index]
-        return Public(
-            address=found["address"],
-            name=found["address"].rpartition("/")[2],
-            content_type=found["content_type"],
-        )
+        place = parse_address(found["address"])
+        if place.relative_to(self._room.root) is None:
+            reason = "the results of batches have no public address"
+            raise FileMissing(reason)
+        return Public(address=str(place), name=place.name, content_type=found["content_type"])
 
 
 def _id(written: str) -> UUID:

@@ -33,7 +33,7 @@ from scheduler.ledger import files
 from scheduler.ledger.files import HostedFile
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import MEBIBYTE, Settings
-from scheduler.storage import Storage, parse_address
+from scheduler.storage import Address, Storage, parse_address
 
 BLOCK = MEBIBYTE
 PART_BYTES = 10 * MEBIBYTE
@@ -55,6 +55,18 @@ class Part:
     etag: str
 
 
+def check(settings: Settings) -> Address:
+    """Return the folder for files of requests.
+
+    Raises:
+        SettingsInvalid: None is set, or no key.
+    """
+    if settings.files is None:
+        raise SettingsInvalid(NO_ROOM, field="files")
+    Signer.of(settings)
+    return parse_address(settings.files).folder()
+
+
 class FileRoom:
     """Takes files in and gives out their addresses; serves all threads of a process."""
 
@@ -64,10 +76,8 @@ class FileRoom:
         Raises:
             SettingsInvalid: There is no place for files, or no key.
         """
-        if settings.files is None:
-            raise SettingsInvalid(NO_ROOM, field="files")
+        self.root = check(settings)
         self.signer = Signer.of(settings)
-        self.root = parse_address(settings.files).folder()
         self._ledger = ledger
         self._storage = storage
         self._settings = settings
