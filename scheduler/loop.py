@@ -17,11 +17,11 @@ from scheduler.dispatch import Dispatcher
 from scheduler.duties import Duty, attended
 from scheduler.files.purge import Purger
 from scheduler.ingest import Reader
-from scheduler.ledger import batches, feeds, steering
+from scheduler.ledger import batches, feeds
 from scheduler.ledger.session import Ledger, database_time, upgrade
-from scheduler.ledger.tables import BatchState
 from scheduler.reporter import Reporter
 from scheduler.settings import Settings
+from scheduler.steering import Steerer
 from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
 from scheduler.sweep import Sweeper
@@ -32,7 +32,6 @@ log = structlog.get_logger()
 LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
 LEISURE = 10.0
 """Rests of a duty that nobody waits for."""
-HALT_AT_ONCE = 5000
 KEEP_S = 3600.0
 PURGE_S = 30.0
 
@@ -145,7 +144,7 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("read", reader.step, settings.poll_s),
         Duty("dispatch", dispatch, min(settings.poll_s, 0.2), wake=dispatching),
         Duty("sweep", sweep, settings.sweep_s, LEISURE),
-        Duty("halt", lambda: halt(ledger), settings.poll_s, LEISURE),
+        Duty("steer", Steerer(ledger).step, settings.poll_s, LEISURE),
         Duty("feeds", lambda: close_feeds(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25)),
         Duty("keep", keep, KEEP_S),
@@ -166,27 +165,6 @@ def _queue_duties(ledger: Ledger, settings: Settings) -> list[Duty]:
     from scheduler.triggers import queues  # boto3: only where there are queues
 
     return queues.duties(ledger, settings)
-
-
-def halt(ledger: Ledger) -> bool:
-    """Take back what paused batches have queued; end a chunk of what cancelled ones still have.
-
-    A chunk is a transaction, and this is a duty of its own: however much there is to cancel, no
-    other duty and no worker waits for it.
-
-    Returns:
-        Whether there is more to do.
-    """
-    with ledger.begin() as session:
-        active = batches.active(session)
-        if any(batch.state == BatchState.PAUSED for batch in active):
-            steering.take_back(session, limit=HALT_AT_ONCE)
-    done = 0
-    for batch in active:
-        if batch.state == BatchState.CANCELLED:
-            with ledger.begin() as session:
-                done += batches.cancel_unstarted(session, batch.id, limit=HALT_AT_ONCE)
-    return done > 0
 
 
 def close_feeds(ledger: Ledger) -> bool:

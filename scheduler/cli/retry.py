@@ -46,11 +46,11 @@ def retry(batch: str, *, only_failed: bool) -> None:
 
 
 def _retry(system: "System", batch: str, states: Sequence["JobState"]) -> UUID:
-    from scheduler.ledger import batches
+    from scheduler.ledger import retries
 
     id_ = batches_.id_of(system, batch)
     with system.ledger.begin() as session:
-        click.echo(batches.retry(session, id_, states))
+        click.echo(retries.retry(session, id_, states))
     return id_
 
 

@@ -4,7 +4,6 @@ Like `jobs`, nothing here commits.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,8 +13,8 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from scheduler.errors import BatchPruned, BatchUnknown
-from scheduler.ledger import jobs, periods
-from scheduler.ledger.tables import Batch, BatchState, JobState
+from scheduler.ledger import periods
+from scheduler.ledger.tables import Batch, BatchState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +251,7 @@ def fold(session: Session) -> None:
     session.execute(_FOLD)
 
 
-_READ = """fed_until is null and (
+_READ = """fed_until is null and retrying is null and (
         state in ('open', 'cancelled', 'unreadable') or state = 'paused' and read_at is not null
     )"""
 # Locked by a statement of its own: the next one then sees what a retry, which locks the same row,
@@ -340,7 +339,8 @@ def cancel(session: Session, batch_id: UUID) -> bool:
     get(session, batch_id)
     changed = session.scalar(
         text(
-            "update batches set state = 'cancelled' where id = :id and ended_at is null"
+            "update batches set state = 'cancelled', retrying = null"
+            " where id = :id and ended_at is null"
             " and state <> 'cancelled' returning id"
         ),
         {"id": batch_id},
@@ -349,43 +349,3 @@ def cancel(session: Session, batch_id: UUID) -> bool:
         tell(session, "batch.cancelled", batch_id)
         wake(session)
     return changed is not None
-
-
-def cancel_unstarted(session: Session, batch_id: UUID, *, limit: int) -> int:
-    """End up to `limit` of a cancelled batch's jobs that no worker holds; count them."""
-    tickets = jobs.unstarted(session, batch_id, limit=limit)
-    endings = [jobs.Ending(ticket=ticket, state=JobState.CANCELLED) for ticket in tickets]
-    if not endings:
-        return 0
-    return len(jobs.finish(session, endings, from_states=(JobState.WAITING, JobState.QUEUED)))
-
-
-_LOCK = text("select 1 from batches where id = :id for update")
-_REOPEN = text("""
-update batches set ended_at = null, reported_at = null, reason = null,
-    state = case when read_at is null then 'reading' else 'open' end
-where id = :id and (ended_at is not null or state in ('cancelled', 'unreadable'))
-returning id
-""")
-
-
-def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
-    """Give a batch's jobs that ended in `states` a fresh budget, and reopen the batch.
-
-    A batch that stopped before the end of its source is read on from there.
-
-    Returns:
-        How many jobs wait again.
-
-    Raises:
-        BatchUnknown: There is none.
-        BatchPruned: Its rows are gone.
-    """
-    batch = unpruned(session, batch_id)
-    count = jobs.retry(session, batch_id, states)
-    if count or batch.read_at is None:
-        session.execute(_LOCK, {"id": batch_id})  # after the jobs: the counters' fold waits for it
-        session.execute(_REOPEN, {"id": batch_id})
-        tell(session, "batch.retried", batch_id)
-        wake(session)
-    return count

@@ -15,7 +15,6 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from scheduler.ledger.periods import span
 from scheduler.ledger.tables import JobState
 
 
@@ -265,59 +264,3 @@ def release(
         },
     )
     return set(released)
-
-
-# One state at a time, and in no order: so each uses the small index of its state, however many rows
-# of the batch have ended. A batch that was reopened meanwhile has nothing to cancel.
-_CANCELLABLE = {
-    state: text(f"""
-select id, epoch from jobs
-where batch_id = :batch_id and id between :first_id and :last_id and state = '{state}'
-    and exists (select from batches where batches.id = :batch_id and batches.state = 'cancelled')
-limit :limit
-for update of jobs skip locked
-""")  # noqa: S608 - made of constants
-    for state in (JobState.WAITING, JobState.QUEUED)
-}
-
-
-def unstarted(session: Session, batch_id: UUID, *, limit: int) -> list[Ticket]:
-    """Name jobs of a cancelled batch that no worker holds; they stay locked in the transaction."""
-    found: list[Ticket] = []
-    for statement in _CANCELLABLE.values():
-        left = limit - len(found)
-        rows = session.execute(statement, {"batch_id": batch_id, **span(batch_id), "limit": left})
-        found += [Ticket(*row) for row in rows]
-    return found
-
-
-_REQUEUE = text("""
-with again as (
-    update jobs set state = 'waiting', failures = 0, alone = false, error = null, outcome = null,
-        run_after = clock_timestamp(), queued_at = null, started_at = null, ended_at = null,
-        worker_id = null, cancel_requested = false
-    from (
-        select id, state from jobs
-        where id between :first_id and :last_id and state = any(:states) for update skip locked
-    ) old
-    where jobs.id = old.id
-    returning old.state
-), counted as (
-    insert into batch_deltas (batch_id, failed, cancelled)
-    select :batch_id, -count(*) filter (where state = 'failed'),
-        -count(*) filter (where state = 'cancelled')
-    from again
-)
-select count(*) from again
-""")
-
-
-def retry(session: Session, batch_id: UUID, states: Sequence[JobState]) -> int:
-    """Move a batch's ended jobs in `states` back to `waiting` with a fresh budget; count them."""
-    return int(
-        session.scalar(
-            _REQUEUE,
-            {"batch_id": batch_id, **span(batch_id), "states": [str(s) for s in states]},
-        )
-        or 0
-    )

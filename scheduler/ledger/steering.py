@@ -8,7 +8,11 @@ from uuid import UUID
 from sqlalchemy import TextClause, text
 from sqlalchemy.orm import Session
 
-from scheduler.ledger import batches
+from scheduler.ledger import batches, jobs
+from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.periods import span
+from scheduler.ledger.queueing import Line, Place
+from scheduler.ledger.tables import JobState
 
 _PAUSE = text("""
 update batches set state = 'paused'
@@ -75,7 +79,8 @@ _TAKE_BACK = text("""
 with found as (
     select jobs.id from batches join jobs
         on jobs.batch_id = batches.id and jobs.pipeline = any(batches.pipelines)
-    where batches.state = 'paused' and batches.ended_at is null and jobs.state = 'queued'
+    where batches.state in ('paused', 'cancelled') and batches.ended_at is null
+        and jobs.state = 'queued'
     limit :limit
     for update of jobs skip locked
 )
@@ -87,8 +92,43 @@ returning jobs.id
 
 
 def take_back(session: Session, *, limit: int) -> int:
-    """Move jobs of paused batches `queued -> waiting`, so that they take no room in the windows.
+    """Move jobs of halted batches `queued -> waiting`, so that they take no room in the windows.
 
     Their messages claim nothing. No more than the windows are wide.
     """
     return len(session.scalars(_TAKE_BACK, {"limit": limit}).all())
+
+
+# A batch that was reopened meanwhile has nothing to cancel.
+_WAITING = text("""
+select id, epoch, run_after, line from jobs
+where batch_id = :batch_id and id between :first_id and :last_id and pipeline = :pipeline
+    and state = 'waiting' and (run_after, line) > (:run_after, :line)
+    and exists (select from batches where batches.id = :batch_id and batches.state = 'cancelled')
+order by run_after, line limit :limit
+for update of jobs skip locked
+""")
+
+
+def cancel_waiting(session: Session, line: Line, *, limit: int) -> Place | None:
+    """End up to `limit` of the waiting jobs in a line of a cancelled batch.
+
+    Returns:
+        The place of the last one; None where there was none.
+    """
+    found = session.execute(
+        _WAITING,
+        {
+            "batch_id": line.batch_id,
+            **span(line.batch_id),
+            "pipeline": line.pipeline,
+            "run_after": line.after.run_after,
+            "line": line.after.line,
+            "limit": limit,
+        },
+    ).all()
+    if not found:
+        return None
+    endings = [Ending(ticket=Ticket(r.id, r.epoch), state=JobState.CANCELLED) for r in found]
+    jobs.finish(session, endings, from_states=(JobState.WAITING,))
+    return Place(found[-1].run_after, found[-1].line)

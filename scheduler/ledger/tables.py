@@ -98,6 +98,8 @@ class Batch(Base):
     `pipelines` are those that its jobs, as far as they have been read, need.
     A batch is active until `ended_at` is set: every one of its jobs has ended by then. From
     `pruned_at` on its jobs and events are gone, and this row is all that is left of it.
+    `retrying` holds the states of jobs that are being given another chance, those behind the line
+    `retried` still to come.
     `feed` names what feeds a batch that reads no source; until `fed_until` is null it takes jobs.
     """
 
@@ -130,6 +132,8 @@ class Batch(Base):
     feed: Mapped[str | None]
     fed_until: Mapped[datetime | None]
     cursor: Mapped[dict[str, Any] | None]
+    retrying: Mapped[list[str] | None] = mapped_column(ARRAY(Text))
+    retried: Mapped[int] = mapped_column(BigInteger, server_default="0")
     reason: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     read_at: Mapped[datetime | None]

@@ -13,6 +13,7 @@ from scheduler.ledger.periods import job_id
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
+from scheduler.steering import Steerer
 from tests.factories import ENDPOINT, make_batch, make_rejected, make_row, make_worker
 from tests.scheduler.command import enlarger
 
@@ -105,7 +106,7 @@ def test_retry_prints_how_many_wait_again(settings: Settings, ledger: Ledger, ba
 
     assert (answer.code, answer.out) == (0, "1\n")
     with ledger.begin() as session:
-        assert batches.progress(session, batch).failed == 0
+        assert batches.get(session, batch).retrying == ["failed"]
 
 
 def test_cancel_lets_nothing_more_start(settings: Settings, ledger: Ledger, batch: UUID) -> None:
@@ -167,7 +168,8 @@ def test_watch_follows_a_batch_to_its_end_and_tells_what_failed(
 ) -> None:
     with ledger.begin() as session:
         batches.cancel(session, batch)
-        batches.cancel_unstarted(session, batch, limit=10)
+    Steerer(ledger).step()
+    with ledger.begin() as session:
         batches.fold(session)
         batches.end_complete(session)
         batches.reported(session, batches.get(session, batch))

@@ -6,11 +6,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from scheduler.ledger import batches, fleet, jobs, queueing
+from scheduler.ledger import batches, fleet, jobs, queueing, retries
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
 from scheduler.ledger.queueing import Line
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import Event, Job, JobState
+from scheduler.steering import Steerer
 from tests.factories import ENDPOINT, make_batch, make_worker
 
 
@@ -301,9 +302,11 @@ def test_retry_gives_failed_jobs_a_fresh_budget(ledger: Ledger) -> None:
         assert batches.end_complete(session) == [batch]
 
     with ledger.begin() as session:
-        count = batches.retry(session, batch, [JobState.FAILED])
-        progress = batches.progress(session, batch)
+        count = retries.retry(session, batch, [JobState.FAILED])
+    assert Steerer(ledger).step()
 
+    with ledger.begin() as session:
+        progress = batches.progress(session, batch)
     assert count == 1
     assert (progress.state, progress.failed, progress.succeeded) == ("open", 0, 1)
     assert [ticket.job_id for ticket in queue(ledger, batch)] == [held[0].id]
@@ -351,18 +354,6 @@ def test_a_statement_on_its_own_is_committed_at_once(ledger: Ledger) -> None:
         assert read(ledger, tickets[0].job_id).state == "running"
 
 
-def test_only_a_cancelled_batch_has_jobs_to_cancel(ledger: Ledger) -> None:
-    batch = make_batch(ledger, 3)
-    queue(ledger, batch, limit=1)
-    with ledger.begin() as session:
-        open_ = batches.cancel_unstarted(session, batch, limit=10)
-        batches.cancel(session, batch)
-        first = batches.cancel_unstarted(session, batch, limit=2)
-        rest = batches.cancel_unstarted(session, batch, limit=10)
-
-    assert (open_, first, rest) == (0, 2, 1)
-
-
 def test_a_retry_that_races_the_end_of_its_batch_leaves_it_active(ledger: Ledger) -> None:
     batch = make_batch(ledger, 1)
     worker = make_worker(ledger)
@@ -372,9 +363,10 @@ def test_a_retry_that_races_the_end_of_its_batch_leaves_it_active(ledger: Ledger
         batches.fold(session)
 
     with ledger.begin() as retrying:
-        batches.retry(retrying, batch, [JobState.FAILED])
+        retries.retry(retrying, batch, [JobState.FAILED])
         with ledger.begin() as settling:
             ended = batches.end_complete(settling)
+    Steerer(ledger).step()
     with ledger.begin() as session:
         batches.fold(session)
         again = batches.end_complete(session)

@@ -27,6 +27,7 @@ from scheduler.manifests import Row, open_source
 from scheduler.report import desk
 from scheduler.report.results import lines
 from scheduler.settings import Settings
+from scheduler.steering import Steerer
 from scheduler.storage import Storage, address_of, open_storage
 from scheduler.submission import Order, submit
 from tests.factories import ENDPOINT, make_batch, make_rejected, make_row, make_worker
@@ -434,7 +435,7 @@ def test_an_unfinished_retry_keeps_the_manifest_that_it_was_reading(
     with ledger.begin() as session:
         batches.get(session, batch).read_at = None
         batches.cancel(session, batch)
-        batches.cancel_unstarted(session, batch, limit=10)
+    Steerer(ledger).step()
 
     report.write(ledger, storage, batch)
 

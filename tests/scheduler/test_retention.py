@@ -7,12 +7,13 @@ from uuid_utils.compat import uuid7
 
 from scheduler import keeping
 from scheduler.errors import BatchPruned, LedgerUnavailable
-from scheduler.ledger import batches, jobs, periods
+from scheduler.ledger import batches, jobs, periods, retries
 from scheduler.ledger.jobs import Ending
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
 from scheduler.loop import settle
 from scheduler.settings import Settings
+from scheduler.steering import Steerer
 from tests.factories import make_batch
 from tests.scheduler.command import enlarger
 from tests.scheduler.test_jobs import queue
@@ -104,13 +105,15 @@ def test_events_may_go_before_the_rows_and_a_retry_still_tells(
     end(ledger, batch, days_ago=31)
     with ledger.begin() as session:
         session.execute(text("update jobs set state = 'failed' where line = 1"))
+        session.execute(text("update batches set succeeded = succeeded - 1, failed = 1"))
 
     assert prune(ledger, settings, keep_events_s=DAY) == [(periods.period_of(OLD), False)]
     assert prune(ledger, settings, keep_events_s=DAY) == []
     assert (count(ledger, "jobs"), count(ledger, "events")) == (3, 0)
 
     with ledger.begin() as session:
-        assert batches.retry(session, batch, [JobState.FAILED]) == 1
+        assert retries.retry(session, batch, [JobState.FAILED]) == 1
+    Steerer(ledger).step()
     end(ledger, batch, days_ago=0)
     assert count(ledger, "events") == 3  # retried, succeeded, ended
 
@@ -145,7 +148,7 @@ def test_a_pruned_batch_says_so_to_who_asks_for_its_rows(
     assert done.err == "Dropped the rows of 1 weeks, and the events alone of 0.\n"
     assert (shown.code, "ENLARGER_KEEP_JOBS_S" in shown.err) == (1, True)
     with ledger.begin() as session, pytest.raises(BatchPruned, match="--again"):
-        batches.retry(session, batch, [JobState.FAILED])
+        retries.retry(session, batch, [JobState.FAILED])
 
 
 def test_the_coming_weeks_are_made_ahead(ledger: Ledger, settings: Settings) -> None:

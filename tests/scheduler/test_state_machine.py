@@ -97,7 +97,8 @@ class Ledgers(RuleBasedStateMachine):
     def cancel(self) -> None:
         with self.ledger.begin() as session:
             batches.cancel(session, self.batch)
-            batches.cancel_unstarted(session, self.batch, limit=2)
+            steering.take_back(session, limit=2)
+            steering.cancel_waiting(session, Line(self.batch, ENDPOINT), limit=2)
         with self.ledger.begin() as session:
             for row in session.execute(text("select id from jobs where state = 'cancelled'")):
                 assert self.outcomes.setdefault(row.id, "cancelled") == "cancelled"
