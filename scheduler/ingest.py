@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 import structlog
+from sqlalchemy.orm import Session
 
 from models import catalog
 from models.errors import RequestError, WorldError
@@ -21,7 +22,7 @@ from scheduler.ledger import batches, fleet, intake
 from scheduler.ledger.intake import Chunk, NewJob
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState
-from scheduler.manifests import Item, Rejected, Row, Skipped, Source, open_source
+from scheduler.manifests import Dialect, Item, Rejected, Row, Skipped, Source, open_source
 from scheduler.naming import Naming
 from scheduler.settings import Settings
 from scheduler.storage import Storage
@@ -96,10 +97,25 @@ class Reader:
         chunk = reading.intake.chunk(entries, before=reading.cursor, last=len(entries) < size)
         with self._ledger.begin() as session:
             added = intake.append(session, batch.id, chunk)
-        if not added or chunk.last:
+            stopped = added and self._is_too_bad(session, batch)
+        if not added or stopped or chunk.last:
             del self._open[batch.id]
         else:
             reading.cursor = chunk.cursor
+
+    def _is_too_bad(self, session: Session, batch: Batch) -> bool:
+        """Cancel a batch of whose rows too many were rejected; return whether that was so."""
+        most = batch.options.get("max_rejected")
+        if most is None:
+            return False
+        rejected = batches.progress(session, batch.id).rejected
+        if rejected > most:
+            reason = (
+                f"source: {rejected} rows were rejected, more than --max-rejected {most} allows; "
+                f"see why with: enlarger results {batch.id} --failed"
+            )
+            batches.cancel(session, batch.id, reason=reason)
+        return bool(rejected > most)
 
     def _obstacles(self, batch: Batch) -> dict[str, str]:
         """Say of each pipeline that rows may ask for why nobody has it; its own was seen to."""
@@ -117,6 +133,7 @@ class Reader:
             batch.source,
             include=batch.options["include"],
             exclude=batch.options["exclude"],
+            dialect=Dialect.from_json(batch.options.get("dialect", {})),
             destination=batch.destination,
             version=batch.source_version,
         )
@@ -196,6 +213,7 @@ class Intake:
             endpoint=self._batch.endpoint,
             source=row.source,
             source_version=row.version,
+            source_alternative=row.alternative,
             destination=self._naming.result(
                 row.source, suffix=str(request.encoding()), explicit=row.destination
             ),
@@ -213,6 +231,7 @@ class Intake:
             self._rejected(row.line, exc.field, str(exc), text=None),
             source=_storable(row.source),
             source_version=_storable(row.version),
+            source_alternative=_storable(row.alternative),
             destination=_storable(row.destination),
             custom_id=_storable(row.custom_id),
             arguments=_kept(given) or "{}",

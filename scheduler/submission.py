@@ -17,7 +17,7 @@ from scheduler.ledger import batches, fleet
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch
-from scheduler.manifests import Source, open_source
+from scheduler.manifests import Dialect, Source, open_source
 from scheduler.storage import Storage, parse_address
 
 
@@ -32,6 +32,8 @@ class Order:
         arguments: The endpoint's arguments for every row; a row's own win.
         include: Globs of relative paths to take from a folder or prefix; none takes all images.
         exclude: Globs of relative paths to leave out.
+        dialect: What is said about how a manifest is written.
+        max_rejected: Cancel the batch when more rows than this can't become jobs; None for never.
         priority: Batches with a higher one are served first.
         owner: Who shares the fleet as one.
         idempotency_key: Makes a repeated submission the same batch, whatever the source's version.
@@ -47,6 +49,8 @@ class Order:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    dialect: Dialect = field(default_factory=Dialect)
+    max_rejected: int | None = None
     priority: int = 0
     owner: str = ""
     idempotency_key: str | None = None
@@ -79,6 +83,7 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         order.source,
         include=order.include,
         exclude=order.exclude,
+        dialect=order.dialect,
         destination=destination,
     )
     source.check()
@@ -114,12 +119,14 @@ def _options(order: Order) -> dict[str, Any]:
 
     So the fingerprints of earlier submissions stay what they are.
     """
+    said = {"dialect": order.dialect.to_json(), "max_rejected": order.max_rejected}
     return {
         "include": list(order.include),
         "exclude": list(order.exclude),
         "in_place": order.in_place,
         "only_if_absent": order.only_if_absent,
         **({"skip_existing": True} if order.skip_existing else {}),
+        **{name: value for name, value in said.items() if value not in (None, {})},
     }
 
 

@@ -83,9 +83,10 @@ class Shortcuts:
             return None
         if origin.get("job") != str(job.id):
             return None
-        return self._done_before(
-            job, Input(data=blob.data, etag=blob.etag, metadata=blob.metadata), header, encoding
+        there = Input(
+            address=job.destination, data=blob.data, etag=blob.etag, metadata=blob.metadata
         )
+        return self._done_before(job, there, header, encoding)
 
     def _done_before(
         self, job: Claimed, there: Input, header: Header, encoding: OutputFormat

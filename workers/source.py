@@ -6,10 +6,11 @@ from pathlib import Path
 
 from models.errors import RequestError
 from models.schema import UpscaleRequest, file_fields
-from scheduler.errors import ObjectTooLarge, ResultAsSource
+from scheduler.errors import ObjectMissing, ObjectTooLarge, ResultAsSource
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import MEBIBYTE
 from scheduler.storage import Storage
+from scheduler.storage.objects import Blob
 from workers.provenance import METADATA_PREFIX, read_provenance
 
 FIELD = "image_url"
@@ -21,11 +22,13 @@ class Input:
     """A job's input as it was read.
 
     Attributes:
+        address: Where it was found.
         data: The file's bytes.
         etag: Of the very bytes that were read.
         metadata: What was stored beside them.
     """
 
+    address: str
     data: bytes
     etag: str
     metadata: Mapping[str, str]
@@ -39,10 +42,10 @@ def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
         StorageUnavailable: The store does not answer.
     """
     try:
-        blob = storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
+        address, blob = _read(storage, job, max_bytes)
     except RequestError as exc:
         raise _of_field(exc, FIELD) from exc
-    return Input(data=blob.data, etag=blob.etag, metadata=blob.metadata)
+    return Input(address=address, data=blob.data, etag=blob.etag, metadata=blob.metadata)
 
 
 def refuse_result(job: Claimed, found: Input) -> None:
@@ -115,3 +118,18 @@ def _copy(storage: Storage, address: str, path: Path, max_bytes: int) -> None:
 def _of_field(exc: RequestError, field: str) -> RequestError:
     """Return a store's error as the field's: only here it is known what an address stands for."""
     return type(exc)(f"{field}: {exc}", field=field)
+
+
+def _read(storage: Storage, job: Claimed, max_bytes: int) -> tuple[str, Blob]:
+    """Read the source; where its manifest left its name in doubt, the other reading is tried."""
+    try:
+        return job.source, storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
+    except ObjectMissing as missing:
+        other = job.source_alternative
+        if other is None:
+            raise
+        try:
+            return other, storage.read(other, max_bytes=max_bytes, version=job.source_version)
+        except ObjectMissing as exc:
+            reason = f"{missing}; nor under its other reading {other}"
+            raise ObjectMissing(reason) from exc

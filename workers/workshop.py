@@ -118,7 +118,7 @@ class Workshop:
             request=request,
             picture=picture,
             size=size,
-            input=_about(found, header),
+            input=_about(job, found, header),
             files=self._fetch_others(life, request),
         )
 
@@ -203,7 +203,8 @@ class Workshop:
         """Refuse to replace the source, unless that was asked for."""
         if job.options.get("in_place"):
             return
-        if self._storage.is_same_object(job.source, job.destination):
+        readings = [job.source, job.source_alternative or job.source]
+        if any(self._storage.is_same_object(each, job.destination) for each in readings):
             reason = (
                 f"destination: {job.destination} is the source itself; choose another destination, "
                 "or say --in-place"
@@ -251,8 +252,9 @@ def _grown(header: Header, size: Size) -> int:
     )
 
 
-def _about(found: Input, header: Header) -> dict[str, Any]:
+def _about(job: Claimed, found: Input, header: Header) -> dict[str, Any]:
     return {
+        **({"address": found.address} if found.address != job.source else {}),
         "width": header.size.width,
         "height": header.size.height,
         "bytes": len(found.data),

@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from models.catalog import DEFAULT_ENDPOINT
+
+if TYPE_CHECKING:
+    from scheduler.manifests import Dialect
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,6 +21,20 @@ def order_options(command: Command) -> Command:
     for option in reversed(_ORDER):
         command = option(command)
     return command
+
+
+def dialect_of(
+    manifest_format: str | None, fields: tuple[str, ...], encoding: str | None, *, comments: bool
+) -> "Dialect":
+    """Return what the options of `order_options` say about a manifest."""
+    from scheduler.manifests import Dialect, Encoding
+
+    return Dialect(
+        format=manifest_format,
+        fields=fields,
+        encoding=None if encoding is None else Encoding(encoding),
+        comments=comments,
+    )
 
 
 def _arguments(
@@ -32,6 +49,13 @@ def _arguments(
             raise click.BadParameter(reason)
         found[name.strip()] = _value(value)
     return found
+
+
+def _names(
+    _context: click.Context, _parameter: click.Parameter, given: str | None
+) -> tuple[str, ...]:
+    """Read names that are separated by commas."""
+    return tuple(name.strip() for name in given.split(",")) if given else ()
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -68,6 +92,32 @@ _ORDER = (
     ),
     click.option(
         "--exclude", multiple=True, metavar="GLOB", help="Leave these out; again for more."
+    ),
+    click.option(
+        "--format",
+        "manifest_format",
+        type=click.Choice(("jsonl", "csv", "sagemaker", "list")),
+        help="Read SOURCE as this kind of manifest, whatever it looks like.",
+    ),
+    click.option(
+        "--fields",
+        metavar="NAME,NAME...",
+        callback=_names,
+        help="A CSV manifest's columns: Bucket, Key, VersionId, Ignore, or names of your own.",
+    ),
+    click.option(
+        "--encoding",
+        type=click.Choice(("url", "raw", "auto")),
+        help="How a manifest's keys are written: %20 and + for a blank, or as they are.",
+    ),
+    click.option(
+        "--comments", is_flag=True, help="In a plain list, lines that begin with # are comments."
+    ),
+    click.option(
+        "--max-rejected",
+        metavar="N",
+        type=click.IntRange(min=0),
+        help="Cancel the batch when more than N rows of its manifest are bad.",
     ),
     click.option("--again", is_flag=True, help="Do it anew even if it was done before."),
     click.option("--in-place", is_flag=True, help="Let a result replace its own source."),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from scheduler.cli.options import as_json, order_options
+from scheduler.cli.options import as_json, dialect_of, order_options
 
 if TYPE_CHECKING:
     from scheduler.cli.connection import System
@@ -28,7 +28,12 @@ def run(
     arguments: dict[str, Any],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    manifest_format: str | None,
+    fields: tuple[str, ...],
+    encoding: str | None,
+    max_rejected: int | None,
     *,
+    comments: bool,
     again: bool,
     in_place: bool,
     skip_existing: bool,
@@ -36,9 +41,10 @@ def run(
 ) -> None:
     """Enlarge everything in SOURCE on this machine.
 
-    SOURCE is a folder, an image, an s3:// prefix or a JSONL manifest. PostgreSQL, Redis, a
-    scheduler and a worker are started for it and stopped after it. Ctrl-C stops cleanly; the same
-    command again goes on where it stopped, or says that nothing is left to do.
+    SOURCE is a folder, an image, an s3:// prefix or a manifest (JSON lines, CSV, a list...).
+    PostgreSQL, Redis, a scheduler and a worker are started for it and stopped after it. Ctrl-C
+    stops cleanly; the same command again goes on where it stopped, or says that nothing is left
+    to do.
 
     Several images make one batch; several folders or manifests one each, in folders of DEST with
     their names. The exit status is 1 if some image failed.
@@ -55,6 +61,7 @@ def run(
     from scheduler.storage import address_of
     from scheduler.submission import Order
 
+    dialect = dialect_of(manifest_format, fields, encoding, comments=comments)
     loaded = settings.load()
     orders = [
         Order(
@@ -64,6 +71,8 @@ def run(
             arguments=arguments,
             include=include,
             exclude=exclude,
+            dialect=dialect,
+            max_rejected=max_rejected,
             again=again,
             in_place=in_place,
             skip_existing=skip_existing,
@@ -89,6 +98,7 @@ def _check(settings: "Settings", orders: Sequence["Order"]) -> None:
             order.source,
             include=order.include,
             exclude=order.exclude,
+            dialect=order.dialect,
             destination=order.destination,
         ).check()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from scheduler.cli.options import as_json, order_options
+from scheduler.cli.options import as_json, dialect_of, order_options
 
 
 @click.command()
@@ -23,9 +23,14 @@ def submit(
     arguments: dict[str, Any],
     include: tuple[str, ...],
     exclude: tuple[str, ...],
+    manifest_format: str | None,
+    fields: tuple[str, ...],
+    encoding: str | None,
+    max_rejected: int | None,
     priority: int,
     idempotency_key: str | None,
     *,
+    comments: bool,
     again: bool,
     in_place: bool,
     skip_existing: bool,
@@ -34,7 +39,7 @@ def submit(
 ) -> None:
     """Queue SOURCE on a running system and print the batch's id.
 
-    SOURCE is an s3:// prefix, image or JSONL manifest (or a folder or file that every scheduler
+    SOURCE is an s3:// prefix, image or manifest (or a folder or file that every scheduler
     and worker sees under the same path). What can be wrong is checked first: the endpoint, its
     arguments, the source, and that the destination can be written. The same submission again is
     the same batch.
@@ -58,6 +63,8 @@ def submit(
         arguments=arguments,
         include=include,
         exclude=exclude,
+        dialect=dialect_of(manifest_format, fields, encoding, comments=comments),
+        max_rejected=max_rejected,
         priority=priority,
         idempotency_key=idempotency_key,
         again=again,

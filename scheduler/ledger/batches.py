@@ -327,8 +327,13 @@ def unreportable(session: Session, batch: Batch, reason: str) -> None:
     )
 
 
-def cancel(session: Session, batch_id: UUID) -> bool:
+def cancel(session: Session, batch_id: UUID, *, reason: str | None = None) -> bool:
     """Let nothing of a batch start any more; the scheduler ends what waits, workers what runs.
+
+    Args:
+        session: The transaction.
+        batch_id: Which one.
+        reason: Why, where nobody asked for it.
 
     Returns:
         Whether there was anything left to cancel.
@@ -339,11 +344,10 @@ def cancel(session: Session, batch_id: UUID) -> bool:
     get(session, batch_id)
     changed = session.scalar(
         text(
-            "update batches set state = 'cancelled', retrying = null"
-            " where id = :id and ended_at is null"
-            " and state <> 'cancelled' returning id"
+            "update batches set state = 'cancelled', retrying = null, reason = :reason"
+            " where id = :id and ended_at is null and state <> 'cancelled' returning id"
         ),
-        {"id": batch_id},
+        {"id": batch_id, "reason": reason},
     )
     if changed is not None:
         tell(session, "batch.cancelled", batch_id)

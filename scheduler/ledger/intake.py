@@ -25,6 +25,7 @@ _COLUMNS = (
     "endpoint",
     "source",
     "source_version",
+    "source_alternative",
     "destination",
     "destination_key",
     "custom_id",
@@ -54,6 +55,7 @@ class NewJob:
     arguments: str
     passthrough: str | None
     seed: int | None
+    source_alternative: str | None = None
     error: str | None = None
 
 
@@ -155,6 +157,7 @@ def _values(batch_id: UUID, row: NewJob) -> tuple[Any, ...]:
         row.endpoint,
         row.source,
         row.source_version,
+        row.source_alternative,
         row.destination,
         taken,
         row.custom_id,
@@ -174,8 +177,8 @@ with added as (
     returning id
 )
 insert into jobs ({", ".join(_COLUMNS)}, ended_at)
-select id, batch_id, line, 'rejected', pipeline, endpoint, source, source_version, destination,
-    null, custom_id, arguments, passthrough, seed,
+select id, batch_id, line, 'rejected', pipeline, endpoint, source, source_version,
+    source_alternative, destination, null, custom_id, arguments, passthrough, seed,
     jsonb_build_object('code', 'row_invalid', 'kind', 'request', 'field', 'destination',
         'message', 'destination: ' || destination
             || ' is already written by an earlier row; give one of them a "destination"'),

@@ -37,6 +37,8 @@ class Claimed:
     pipeline: str
     source: str
     source_version: str | None
+    source_alternative: str | None = None
+    """Tried where nothing is stored under `source`: its other reading."""
     destination: str
     arguments: dict[str, Any]
     seed: int | None
@@ -99,8 +101,8 @@ from free, batches
 where jobs.id = free.id and batches.id = jobs.batch_id
     and batches.state not in ('cancelled', 'paused')
 returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pipeline, jobs.source,
-    jobs.source_version, jobs.destination, jobs.arguments, jobs.seed, jobs.failures, jobs.alone,
-    batches.options, batches.destination as folder
+    jobs.source_version, jobs.source_alternative, jobs.destination, jobs.arguments, jobs.seed,
+    jobs.failures, jobs.alone, batches.options, batches.destination as folder
 """)
 
 

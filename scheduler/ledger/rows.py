@@ -27,6 +27,7 @@ class RowRecord:
     state: JobState
     source: str | None
     source_version: str | None
+    source_alternative: str | None = None
     destination: str | None
     custom_id: str | None
     endpoint: str
@@ -57,6 +58,11 @@ class RowRecord:
         return "existing" in (self.outcome or {})
 
     @property
+    def read_from(self) -> str | None:
+        """Where its picture was found: the source, or that one's other reading."""
+        return self.input.get("address", self.source)
+
+    @property
     def device_s(self) -> float | None:
         """How long the device worked on it; None where it has no result."""
         found: float | None = (self.outcome or {}).get("timings", {}).get("device_s")
@@ -71,8 +77,8 @@ class RowRecord:
 
 
 _PAGE = text("""
-select id, line, state, source, source_version, destination, custom_id, endpoint, arguments,
-    passthrough, seed, failures, started_at, ended_at, outcome, error
+select id, line, state, source, source_version, source_alternative, destination, custom_id,
+    endpoint, arguments, passthrough, seed, failures, started_at, ended_at, outcome, error
 from jobs
 where id > :after_id and id <= :last_id
     and (cast(:states as text[]) is null or state = any(:states))

@@ -176,6 +176,7 @@ class Job(Base):
     """One image to enlarge.
 
     `epoch` is the fence: it rises at every claim, and whoever does not match it has lost the job.
+    `source_alternative` is another reading of a source that its manifest left in doubt.
     `failures` is the budget: only world errors and lapsed leases use it up.
     `id` is made of the batch's id and the line, and says which partition it lies in: see `periods`,
     where also the partitions' own constraint is, that no two rows of a batch have one destination.
@@ -205,6 +206,7 @@ class Job(Base):
     endpoint: Mapped[str]
     source: Mapped[str | None]
     source_version: Mapped[str | None]
+    source_alternative: Mapped[str | None]
     destination: Mapped[str | None]
     destination_key: Mapped[UUID | None]
     custom_id: Mapped[str | None]

@@ -1,5 +1,6 @@
 """Where a batch's rows come from: manifests, folders, prefixes and single images."""
 
+from scheduler.manifests.dialect import Dialect, Encoding
 from scheduler.manifests.kinds import open_source
 from scheduler.manifests.rows import (
     IMAGE_SUFFIXES,
@@ -14,6 +15,8 @@ from scheduler.manifests.rows import (
 __all__ = [
     "IMAGE_SUFFIXES",
     "Cursor",
+    "Dialect",
+    "Encoding",
     "Item",
     "Rejected",
     "Row",

@@ -5,43 +5,89 @@ from typing import Any, NoReturn
 
 from scheduler.errors import AddressInvalid, RowInvalid
 from scheduler.manifests.rows import Cursor, Row
-from scheduler.storage import parse_address
+from scheduler.storage import Address, parse_address
 
-COLUMNS = ("source", "version_id", "destination", "id", "arguments")
-"""What we read; every other column passes through."""
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "source": ("source-ref", "src", "image_url", "file_name"),
+    "source_alternative": (),
+    "version_id": (),
+    "destination": ("dst",),
+    "id": ("custom_id",),
+    "arguments": ("params",),
+}
+"""The columns that we read, and what others call them; every other column passes through.
+
+`source-ref` is that of SageMaker's augmented manifests, `file_name` that of Hugging Face's
+imagefolder metadata. Another name counts only where ours is absent.
+"""
+FILE_NAME = "file_name"
 ID_CHARACTERS = 255
 SOURCE_MISSING = "source: is missing; write the image's s3:// or file:// address"
 
 
-def row_of(columns: Mapping[str, Any], *, line: int, cursor: Cursor) -> Row:
+def row_of(
+    columns: Mapping[str, Any], *, line: int, cursor: Cursor, folder: Address | None = None
+) -> Row:
     """Check one row's columns.
+
+    Args:
+        columns: By name, as JSON has them.
+        line: Which row, from 1.
+        cursor: Where reading goes on behind it.
+        folder: What a `file_name` is relative to.
 
     Raises:
         RowInvalid: A column is missing or of the wrong type; its `field` says which.
     """
-    source = _source(columns)
+    names = _names(columns)
+    ours = {name: columns.get(written) for name, written in names.items()}
+    if names["source"] == FILE_NAME and folder is not None:
+        ours["source"] = _below(folder, _text(ours, "source"))
+    source = _source(ours, "source")
+    if source is None:
+        raise RowInvalid(SOURCE_MISSING, field="source")
+    used = set(names.values())
     return Row(
         line=line,
         source=source,
-        version=_version(columns, source),
-        destination=_text(columns, "destination"),
-        custom_id=_id(columns),
-        arguments=_arguments(columns),
-        passthrough={name: value for name, value in columns.items() if name not in COLUMNS},
+        version=_version(ours, source),
+        alternative=_source(ours, "source_alternative"),
+        destination=_text(ours, "destination"),
+        custom_id=_id(ours),
+        arguments=_arguments(ours),
+        passthrough={name: value for name, value in columns.items() if name not in used},
         cursor=cursor,
     )
 
 
-def _source(columns: Mapping[str, Any]) -> str:
-    text = _text(columns, "source")
+def _names(columns: Mapping[str, Any]) -> dict[str, str]:
+    """Return what each of our columns is called in this row."""
+    return {
+        name: next((each for each in (name, *others) if columns.get(each) is not None), name)
+        for name, others in ALIASES.items()
+    }
+
+
+def _below(folder: Address, name: str | None) -> str | None:
+    """Return what a name means beside the manifest."""
+    if name is None:
+        return None
+    try:
+        return str(folder.child(name))
+    except AddressInvalid as exc:
+        raise RowInvalid(f"{FILE_NAME}: {exc}", field=FILE_NAME) from exc
+
+
+def _source(columns: Mapping[str, Any], name: str) -> str | None:
+    text = _text(columns, name)
     if text is None:
-        raise RowInvalid(SOURCE_MISSING, field="source")
+        return None
     try:
         place = parse_address(text)
     except AddressInvalid as exc:
-        raise RowInvalid(f"source: {exc}", field="source") from exc
+        raise RowInvalid(f"{name}: {exc}", field=name) from exc
     if place.is_folder:
-        _refuse("source", f"{text!r} names a folder; name one image")
+        _refuse(name, f"{text!r} names a folder; name one image")
     return str(place)
 
 

@@ -1,29 +1,55 @@
-"""Which reader a source needs. A new format is a file of its own and a line in `BY_SUFFIX`."""
+"""Which reader a source needs. A new format is a file of its own and a line in `OPENERS`."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from scheduler.errors import ObjectMissing, SourceUnreadable
+from scheduler.manifests.csv_manifest import CsvManifest
+from scheduler.manifests.dialect import Dialect
+from scheduler.manifests.document import Document
 from scheduler.manifests.globs import Globs
 from scheduler.manifests.jsonl import JsonLines
+from scheduler.manifests.lines import BYTE_ORDER_MARK
 from scheduler.manifests.listing import Listing
+from scheduler.manifests.manifest import Manifest
+from scheduler.manifests.plain_list import SCHEMES, PlainList
 from scheduler.manifests.rows import IMAGE_SUFFIXES, Source
+from scheduler.manifests.sagemaker import SageMakerArray
 from scheduler.manifests.single import SingleImage
 from scheduler.storage import ObjectInfo, Storage, parse_address
 
-Opener = Callable[[Storage, ObjectInfo], Source]
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What is known of a manifest before it is opened."""
+
+    document: Document
+    dialect: Dialect
+    globs: Globs
 
 
-def _image(_storage: Storage, info: ObjectInfo) -> Source:
-    return SingleImage(info)
-
-
-BY_SUFFIX: Mapping[tuple[str, ...], Opener] = {
-    IMAGE_SUFFIXES: _image,
-    (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz"): JsonLines,
+OPENERS: Mapping[str, Callable[[Asked], Source]] = {
+    "jsonl": lambda asked: Manifest(asked.document, JsonLines(asked.document.folder)),
+    "csv": lambda asked: Manifest(
+        asked.document, CsvManifest(asked.dialect, asked.document.folder)
+    ),
+    "sagemaker": lambda asked: Manifest(asked.document, SageMakerArray()),
+    "list": lambda asked: Manifest(asked.document, PlainList(asked.dialect, asked.document.folder)),
 }
-"""The reader of a single object, by the end of its name in lower case."""
-OTHERWISE: Opener = JsonLines
-"""Of an object with any other name; its `check` refuses what is no manifest."""
+"""The reader of each format that a manifest can have."""
+BY_SUFFIX: Mapping[tuple[str, ...], str] = {
+    (".jsonl", ".ndjson"): "jsonl",
+    (".csv",): "csv",
+}
+"""A manifest's format by the end of its name in lower case, without a compression's."""
+COMPRESSED = (".gz", ".bz2", ".zst")
+OTHERWISE = "jsonl"
+"""What is tried where neither name nor content tells; its `check` refuses what is no manifest."""
+IMAGE_ENDS = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
+SNIFFED_BYTES = 2**16
+BATCH_OPERATIONS = re.compile(rb'"?[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]"?,[^,\r\n]+')
+"""How a first line of ``bucket,key`` begins."""
 
 
 def open_source(
@@ -32,6 +58,7 @@ def open_source(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    dialect: Dialect | None = None,
     destination: str | None = None,
     version: str | None = None,
 ) -> Source:
@@ -45,6 +72,7 @@ def open_source(
         source: An ``s3://`` or ``file://`` address.
         include: Patterns of the names that are meant in a folder; empty for all image suffixes.
         exclude: Patterns of the names that are not.
+        dialect: What is said about a manifest; None for nothing.
         destination: Where results go, which are never read as sources.
         version: What `Source.version` said when the batch was submitted. A manifest with another
             one is refused; a folder may change.
@@ -56,12 +84,12 @@ def open_source(
         StorageUnavailable: The store does not answer.
     """
     place = parse_address(source)
+    globs = Globs(include, exclude)
     info = None if place.is_folder else _object(storage, source)
     if info is None:
         target = None if destination is None else parse_address(destination)
-        globs = Globs(include, exclude)
         return Listing(storage, place.folder(), globs, destination=target)
-    found = _opener(info.address)(storage, info)
+    found = _opened(storage, info, dialect or Dialect(), globs)
     if version is not None and found.version() != version:
         reason = f"source: {source} was changed since its batch was submitted; submit it again"
         raise SourceUnreadable(reason, field="source")
@@ -77,13 +105,38 @@ def _object(storage: Storage, source: str) -> ObjectInfo | None:
         info = storage.stat(source)
     except ObjectMissing:
         return None
-    is_marker = info.size == 0 and _opener(source) is OTHERWISE and source.startswith("s3://")
+    is_marker = info.size == 0 and source.startswith("s3://") and not _is_named(source)
     return None if is_marker else info
 
 
-def _opener(address: str) -> Opener:
+def _is_named(address: str) -> bool:
+    """Whether a name alone says what is stored under it."""
+    return address.lower().endswith(IMAGE_SUFFIXES) or _by_name(address) is not None
+
+
+def _opened(storage: Storage, info: ObjectInfo, dialect: Dialect, globs: Globs) -> Source:
+    if dialect.format is None and info.address.lower().endswith(IMAGE_SUFFIXES):
+        return SingleImage(info)
+    document = Document(storage, info)
+    kind = dialect.format or _by_name(info.address) or _by_content(document)
+    return OPENERS[kind](Asked(document=document, dialect=dialect, globs=globs))
+
+
+def _by_name(address: str) -> str | None:
     name = address.lower()
-    for suffixes, opener in BY_SUFFIX.items():
-        if name.endswith(suffixes):
-            return opener
-    return OTHERWISE
+    for suffix in COMPRESSED:
+        name = name.removesuffix(suffix)
+    return next((kind for ends, kind in BY_SUFFIX.items() if name.endswith(ends)), None)
+
+
+def _by_content(document: Document) -> str:
+    """Return the format that a file's beginning looks like."""
+    beginning = document.beginning(SNIFFED_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip()
+    if beginning.startswith(b"["):
+        return "sagemaker"
+    if beginning.startswith(tuple(scheme.encode() for scheme in SCHEMES)):
+        return "list"
+    if BATCH_OPERATIONS.match(beginning):
+        return "csv"
+    first_line = beginning.partition(b"\n")[0].rstrip().lower()
+    return "list" if first_line.endswith(IMAGE_ENDS) else OTHERWISE

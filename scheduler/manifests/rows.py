@@ -30,6 +30,8 @@ class Row:
         line: The line of the manifest, or the how-manieth entry of a listing, from 1.
         source: The image's address.
         version: The version to read, in a bucket that keeps versions; None for the newest.
+        alternative: Another reading of the source, where the manifest leaves it in doubt: tried
+            once if nothing is stored under `source`.
         destination: Where the row wants its result: an address, or a path below the batch's
             destination; None for the batch's own naming.
         custom_id: The row's own id; nobody checks that it is unique.
@@ -41,6 +43,7 @@ class Row:
     line: int
     source: str
     version: str | None = None
+    alternative: str | None = None
     destination: str | None = None
     custom_id: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)

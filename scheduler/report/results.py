@@ -13,7 +13,7 @@ from scheduler.ledger import rows
 from scheduler.ledger.rows import UNSUCCESSFUL, RowRecord
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
-from scheduler.manifests.jsonl import ROW_BYTES
+from scheduler.manifests.manifest import ROW_BYTES
 from scheduler.manifests.strict_json import parse_object
 from scheduler.storage import parse_address
 
@@ -57,7 +57,7 @@ def _identity(row: RowRecord) -> dict[str, Any]:
         "id": row.custom_id,
         "job_id": str(row.id),
         "state": row.state,
-        "source": row.source,
+        "source": row.read_from,
         "version_id": row.source_version,
     }
 
@@ -132,6 +132,7 @@ def _columns(row: RowRecord, destination: str) -> dict[str, Any] | None:
         return _as_written(row)
     ours = {
         "source": row.source,
+        "source_alternative": row.source_alternative,
         "version_id": row.source_version,
         "destination": _relative(row.destination, destination),
         "id": row.custom_id,

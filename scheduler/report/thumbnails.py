@@ -92,17 +92,17 @@ class Thumbnails:
 
     def _look(self, row: RowRecord, deadline: float, decoder: Executor) -> Comparison:
         address = row.objects[0].get("address") if row.objects else None
-        if row.source is None or address is None:
+        if row.read_from is None or address is None:
             reason = "the ledger names no result"
             raise Unseen(reason)
         if row.existing:
             reason = "the result was there before, and nobody has looked into it"
             raise Unseen(reason)
-        if row.source == address:
+        if row.read_from == address:
             reason = "the result took its source's place"
             raise Unseen(reason)
         with (
-            self._copied("source", row.source, row.source_version, deadline) as source,
+            self._copied("source", row.read_from, row.source_version, deadline) as source,
             self._copied("result", address, None, deadline) as result,
         ):
             return decoder.submit(_compared, source, result, deadline).result()

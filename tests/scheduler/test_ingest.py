@@ -11,7 +11,7 @@ from scheduler.ingest import Reader
 from scheduler.ledger import batches
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Job
-from scheduler.manifests import Source, open_source
+from scheduler.manifests import Dialect, Encoding, Source, open_source
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from scheduler.submission import Order, submit
@@ -295,3 +295,39 @@ def test_a_bug_met_by_one_source_stops_that_batch_and_no_other(
     assert "in opened" in progress.reason
     assert "ZeroDivisionError" in progress.reason
     assert len(rows(ledger, healthy)) == 5
+
+
+def test_a_batch_with_more_bad_rows_than_allowed_is_cancelled_and_says_why(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("".join(f"photos,{n}.jpg\nbad\nphotos,{n}.jpg\n" for n in range(200)))
+    batch = submit(ledger, storage, order(path, max_rejected=100)).id
+    enough = submit(ledger, storage, order(path, max_rejected=400)).id
+
+    read_all(ledger, storage, settings.model_copy(update={"ingest_rows": 50}))
+
+    with ledger.begin() as session:
+        cancelled, kept = batches.progress(session, batch), batches.progress(session, enough)
+    assert cancelled.state == "cancelled"
+    assert cancelled.rejected <= 150
+    assert "more than --max-rejected 100" in cancelled.reason
+    assert (kept.state, kept.total, kept.rejected) == ("open", 600, 400)
+
+
+def test_what_was_said_about_a_manifest_is_kept_with_its_batch(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "rows"
+    path.write_text("x,photos,a+b%20c.jpg\n")
+    fields = ("Ignore", "Bucket", "Key")
+    urls = Dialect(format="csv", fields=fields, encoding=Encoding.URL)
+    auto = Dialect(format="csv", fields=fields)
+    one = submit(ledger, storage, order(path, dialect=urls)).id
+    two = submit(ledger, storage, order(path, dialect=auto)).id
+
+    read_all(ledger, storage, settings)
+
+    (first,), (second,) = rows(ledger, one), rows(ledger, two)
+    assert (first.source, first.source_alternative) == ("s3://photos/a b c.jpg", None)
+    assert second.source_alternative == "s3://photos/a+b%20c.jpg"

@@ -257,7 +257,7 @@ def test_every_line_that_is_not_blank_gives_one_item_and_any_cursor_the_rest(
     data = (b"\xef\xbb\xbf" if bom else b"") + end.join(lines) + (end if ended else b"")
     plain = data.removeprefix(b"\xef\xbb\xbf")  # A random first line may look like a mark itself.
     with tempfile.TemporaryDirectory() as folder:
-        source = source_of(Path(folder) / "m", gzip.compress(data) if kind == "z" else data)
+        source = source_of(Path(folder) / "m.jsonl", gzip.compress(data) if kind == "z" else data)
 
         items = list(source.rows())
 

@@ -187,7 +187,8 @@ def test_a_single_image_is_a_batch_of_one(tmp_path, storage):
         ("m.ndjson", "jsonl"),
         ("m.jsonl.gz", "jsonl"),
         ("manifest", "jsonl"),
-        ("m.csv", "jsonl"),
+        ("m.csv", "csv"),
+        ("m.CSV.zst", "csv"),
         ("folder", "listing"),
     ],
 )

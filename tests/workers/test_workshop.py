@@ -90,6 +90,27 @@ def test_a_picture_is_enlarged_and_stored_with_everything_that_is_known_of_it(
     }
 
 
+def test_the_other_reading_of_a_source_is_tried_where_nothing_is_found(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    there, absent = (tmp_path / "in.png").as_uri(), (tmp_path / "in%2Epng").as_uri()
+    found = submit(ledger, tmp_path, PHOTO, source=absent, source_alternative=there)
+    neither = submit(ledger, tmp_path, PHOTO, source=absent, source_alternative=absent + "x")
+    itself = submit(
+        ledger, tmp_path, PHOTO, source=absent, source_alternative=there, destination=there
+    )
+
+    with real_rig(ledger, settings) as it:
+        it.run([*it.queue(found), *it.queue(neither), *it.queue(itself)])
+
+    done, missing, refused = (only(ledger, each) for each in (found, neither, itself))
+    assert done.state == JobState.SUCCEEDED
+    assert done.outcome["input"]["address"] == there
+    assert (missing.state, missing.error["field"]) == (JobState.FAILED, "image_url")
+    assert "other reading" in missing.error["message"]
+    assert "the source itself" in refused.error["message"]
+
+
 def test_a_picture_in_a_bucket_gets_its_origin_into_the_object_s_metadata(
     ledger: Ledger, settings: Settings, s3_url: str, bucket: str, s3_client: "S3Client"
 ) -> None:
