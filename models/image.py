@@ -91,12 +91,15 @@ def resample(channel: Pixels, size: Size) -> Pixels:
     return rounded.clip(0, np.iinfo(channel.dtype).max).astype(channel.dtype)
 
 
-def from_tensor(tensor: "torch.Tensor", *, bits: Literal[8, 16] = 8) -> Pixels:
+def from_tensor(
+    tensor: "torch.Tensor", *, bits: Literal[8, 16] = 8, truncated: bool = False
+) -> Pixels:
     """Round a network's output to integer samples.
 
     Args:
         tensor: `(3, H, W)` RGB, any float type, on any device; clipped to [0, 1].
         bits: The depth of the result.
+        truncated: Round down, not to the nearest.
 
     Returns:
         `(H, W, 3)`, uint8 or uint16.
@@ -111,7 +114,8 @@ def from_tensor(tensor: "torch.Tensor", *, bits: Literal[8, 16] = 8) -> Pixels:
         )
         raise NotFinite(message)
     most = 2**bits - 1
-    samples = (tensor.float().clamp(0, 1) * most).round().int().permute(1, 2, 0).cpu().numpy()
+    wide = tensor.float().clamp(0, 1) * most
+    samples = (wide if truncated else wide.round()).int().permute(1, 2, 0).cpu().numpy()
     return samples.astype(np.uint8 if bits == 8 else np.uint16, order="C")
 
 

@@ -48,16 +48,18 @@ def small_tensors(file: str, *, seed: int = 0) -> dict[str, Tensor]:
         if block and block[0] not in kept:
             continue
         short = name.replace(block[0], kept[block[0]], 1) if block else name
-        tensors[short] = _random(short, [SIZES[file].get(side, side) for side in shape], generator)
+        tensors[short] = random_tensor(
+            short, [SIZES[file].get(side, side) for side in shape], generator
+        )
     return tensors
 
 
-def _random(name: str, shape: list[int], generator: torch.Generator) -> Tensor:
+def random_tensor(name: str, shape: list[int], generator: torch.Generator) -> Tensor:
     """Draw values that keep activations near 1; scales and norms are near 1 themselves."""
     values = torch.randn(shape, generator=generator)
     if name.endswith(("bias", "shift")):
         return values * 0.02
-    if len(shape) == 1:
+    if len(shape) < 2:
         return 1 + values * 0.02
     return values / values[0].numel() ** 0.5
 

@@ -1,7 +1,7 @@
 """From a published tensor's name to a module's: tables, applied in order."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 Keymap: TypeAlias = Callable[[str], str]
@@ -37,3 +37,20 @@ ATTENTION = rename(
     )
 )
 """The names of an autoencoder's attention before diffusers 0.17, in those since."""
+
+
+def by_prefix(maps: Mapping[str, tuple[str, Keymap]]) -> Keymap:
+    """Return a key map for a file of several networks.
+
+    Args:
+        maps: By the beginning of a network's names in the file: what takes its place, and the map
+            of the rest. Names that begin otherwise stay as they are.
+    """
+
+    def renamed(name: str) -> str:
+        for prefix, (ours, keymap) in maps.items():
+            if name.startswith(prefix):
+                return ours + keymap(name.removeprefix(prefix))
+        return name
+
+    return renamed

@@ -43,11 +43,15 @@ def measure(tile: Tensor, groups: int) -> Moments:
     )
 
 
-def pool(tiles: Sequence[Moments]) -> Moments:
+def pool(tiles: Sequence[Moments], *, between: bool = True) -> Moments:
     """Return the statistics of all tiles together.
 
     The variance of the whole is the mean of the tiles' variances plus the variance of their means
     (Chan, Golub, LeVeque 1979); without the second term tiles of unlike brightness would show.
+
+    Args:
+        tiles: Of each.
+        between: Whether the second term counts; some upstream projects leave it out.
     """
     if len(tiles) == 1:
         return tiles[0]
@@ -57,7 +61,8 @@ def pool(tiles: Sequence[Moments]) -> Moments:
     means = torch.stack([tile.mean for tile in tiles]).to("cpu", torch.float64)
     variances = torch.stack([tile.variance for tile in tiles]).to("cpu", torch.float64)
     mean = (weights * means).sum(0)
-    variance = (weights * (variances + (means - mean) ** 2)).sum(0)
+    spread = (means - mean) ** 2 if between else 0
+    variance = (weights * (variances + spread)).sum(0)
     return Moments(
         pixels=sum(tile.pixels for tile in tiles),
         mean=mean.to(device, torch.float32),

@@ -33,7 +33,10 @@ class Case:
 
     @classmethod
     def read(cls, path: Path) -> "Case":
-        """Read a whole file; cases are small. One of JSON is a `config` and nothing else."""
+        """Read a whole file, and the weights of those that its header names; cases are small.
+
+        One of JSON is a `config` and nothing else.
+        """
         parts: dict[str, Tensors] = {
             part: {} for part in ("weights", "inputs", "intermediate", "outputs", "other")
         }
@@ -45,6 +48,8 @@ class Case:
                 part, _, rest = name.partition("/")
                 tensors, key = (parts[part], rest) if part in parts else (parts["other"], name)
                 tensors[key] = file.get_tensor(name)
+        for shared in json.loads(header.get("weights_from", "[]")):
+            parts["weights"] |= cls.read(path.with_name(shared)).weights
         return cls(name=path.stem, config=json.loads(header.get("config", "{}")), **parts)
 
     def below(self, prefix: str) -> Tensors:

@@ -11,7 +11,11 @@ from tests.goldens.comparison import Comparison
 
 Check = Callable[[Case], Iterator[Comparison]]
 
-MODELS = {"clarity": "tests.goldens.clarity", "seedvr2": "tests.goldens.seedvr2"}
+MODELS = {
+    "ccsr": "tests.goldens.ccsr",
+    "clarity": "tests.goldens.clarity",
+    "seedvr2": "tests.goldens.seedvr2",
+}
 """Where each model's `CHECKS` are: a mapping from the beginnings of file names to checks."""
 
 

@@ -1,0 +1,1 @@
+"""CCSR: content-consistent super-resolution, version 1."""
