@@ -1,10 +1,14 @@
 """Clarity's reference cases, from philz1337x/clarity-upscaler and the libraries that it uses."""
 
+from tests.goldens.clarity.hinting import check_hint
 from tests.goldens.clarity.networks import check_rrdbnet, check_tiled_network
 from tests.goldens.clarity.prompting import check_chunks, check_fragments, check_tags
 from tests.goldens.clarity.sampling import check_sampler, check_sigmas
+from tests.goldens.clarity.text import check_embeddings
 
 CHECKS = {
+    "clip_weighted_": check_embeddings,
+    "control_hint_": check_hint,
     "dpmpp_": check_sampler,
     "esrgan_": check_tiled_network,
     "extra_networks": check_tags,
