@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import structlog
 
-from scheduler.ledger import periods, retention, triggers
+from scheduler.ledger import periods, retention, reuse, triggers
 from scheduler.ledger.retention import Pruned
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
@@ -27,6 +27,23 @@ def step(ledger: Ledger, settings: Settings) -> None:
             periods.ensure(session, period)
     forget_taken(ledger, settings)
     prune_all(ledger, settings)
+    expire(ledger, settings)
+
+
+def expire(ledger: Ledger, settings: Settings) -> int:
+    """Forget results that are too old to be reused, a chunk a transaction; count them.
+
+    Raises:
+        LedgerUnavailable: Try again.
+    """
+    total = 0
+    while True:
+        with ledger.begin() as session:
+            before = database_time(session) - timedelta(seconds=settings.reuse_s)
+            gone = reuse.expire(session, before=before, limit=FORGET_AT_ONCE)
+        total += gone
+        if gone < FORGET_AT_ONCE:
+            return total
 
 
 def forget_taken(ledger: Ledger, settings: Settings) -> None:

@@ -178,6 +178,13 @@ class Settings(BaseSettings):
         "weeks for which a queue can repeat them; empty for ever.",
     )
 
+    reuse_s: float = Field(
+        default=30 * 24 * 3600.0,
+        ge=0,
+        description="How long a result is remembered for equal images of later batches; 0 for "
+        "never.",
+    )
+
     inflight_bytes: int = Field(
         default=2048 * MEBIBYTE,
         gt=0,

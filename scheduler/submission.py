@@ -41,6 +41,8 @@ class Order:
         in_place: A result may replace its own source.
         only_if_absent: A result must not replace anything.
         skip_existing: A row whose result is there already is done, whatever that result is.
+        reuse: A row may get a copy of what an equal row of an earlier batch became, and its own
+            result may serve later ones. Never with `again`.
     """
 
     source: str
@@ -58,6 +60,7 @@ class Order:
     in_place: bool = False
     only_if_absent: bool = False
     skip_existing: bool = False
+    reuse: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +105,8 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         destination=destination,
         endpoint=order.endpoint,
         arguments=json.dumps(checked),
-        options=json.dumps(options),
+        # Whether a result is computed or copied doesn't make it another one.
+        options=json.dumps({**options, "reuse": order.reuse and not order.again}),
         fingerprint=_fingerprint(order, address, version, checked, options),
     )
     with ledger.begin() as session:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from scheduler.errors import LedgerUnavailable
-from scheduler.ledger import jobs
+from scheduler.ledger import jobs, reuse
 from scheduler.ledger.jobs import Ending, Release, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -102,9 +103,20 @@ class Completer:
         except Exception as exc:  # noqa: BLE001 - one result that can't be written must not stop the rest
             self._isolate(batch, exc)
         else:
+            self._remember(batch, ended)
             for each in batch:
                 if each.result is not None and each.life.job.id not in ended:
                     log.warning("job.lost", job=str(each.life.job.id), epoch=each.life.job.epoch)
+
+    def _remember(self, batch: list[Finished], ended: set[UUID]) -> None:
+        """Let equal jobs find these results; if that can't be written, they are computed again."""
+        endings = [each.result for each in batch if isinstance(each.result, Ending)]
+        made = [
+            each.made for each in endings if each.made is not None and each.ticket.job_id in ended
+        ]
+        if made:
+            with suppress(LedgerUnavailable), self._ledger.autocommit(durable=False) as connection:
+                reuse.remember(connection, made)
 
     def _write(self, batch: list[Finished]) -> set[UUID]:
         endings = [each.result for each in batch if isinstance(each.result, Ending)]

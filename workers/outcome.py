@@ -2,21 +2,28 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Self
+from uuid import UUID
 
 from models.schema import PublishedImage, Size
 from models.version import VERSION
 from scheduler.ledger.jobs import Claimed, Ending
+from scheduler.ledger.reuse import Made
 from scheduler.ledger.tables import JobState
 from scheduler.storage import parse_address
-from scheduler.storage.objects import ObjectInfo
+from scheduler.storage.objects import ObjectInfo, Stored
 from workers.verdict import to_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """One object of a result, stored and verified; a sealed one can be read only with our key."""
+    """One object of a result, stored and verified.
+
+    Attributes:
+        sealed: It can be read only with our key.
+        written: False where it lay there before.
+    """
 
     address: str
     content_type: str
@@ -25,6 +32,18 @@ class StoredImage:
     etag: str
     checksum: str
     sealed: bool = False
+    written: bool = True
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> Self:
+        """Return what an entry was made of."""
+        rest = {name: entry[name] for name in entry if name not in ("width", "height")}
+        return cls(size=Size(entry["width"], entry["height"]), **rest)
+
+    @property
+    def stored(self) -> Stored:
+        """Return it as the store knows it."""
+        return Stored(etag=self.etag, checksum=self.checksum, size=self.size_bytes)
 
     def entry(self) -> dict[str, Any]:
         """Return what `outcome.objects` holds of it."""
@@ -60,6 +79,8 @@ class Story:
         input: Size and ETag of what was read.
         timings: Seconds by stage, such as `fetch_s`.
         worker: Its name.
+        weights: The digests of the pipeline's weights, by file; none where it has none.
+        reused_from: The job whose result was copied; None for one that was computed.
         tile_divisor: More than 1 where the device ran out of memory.
     """
 
@@ -67,6 +88,8 @@ class Story:
     input: Mapping[str, Any]
     timings: Mapping[str, float]
     worker: str
+    weights: Mapping[str, str] = field(default_factory=dict)
+    reused_from: UUID | None = None
     tile_divisor: int = 1
 
 
@@ -83,15 +106,30 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
         "timings": {name: round(seconds, 4) for name, seconds in story.timings.items()},
         "worker": story.worker,
     }
+    if story.weights:
+        outcome["weights"] = dict(story.weights)
+    if story.reused_from is not None:
+        outcome["reused_from"] = str(story.reused_from)
     if story.tile_divisor > 1:
         outcome["tile_divisor"] = story.tile_divisor
     return Ending(
         ticket=job.ticket,
         state=JobState.SUCCEEDED,
         outcome=to_json(outcome),
-        bytes_out=sum(each.size_bytes for each in stored),
+        bytes_out=sum(each.size_bytes for each in stored if each.written),
         device_s=device_s,
     )
+
+
+def made(
+    job: Claimed, recipe: bytes | None, stored: Sequence[StoredImage], story: Story
+) -> Made | None:
+    """Return a computed result as equal jobs may use it; None where they are not to."""
+    if recipe is None:
+        return None
+    objects = [each.entry() for each in stored]
+    result = to_json({"objects": objects, "body": dict(story.body), "weights": dict(story.weights)})
+    return Made(owner=job.owner, recipe=recipe, job_id=job.id, result=result)
 
 
 def existing(job: Claimed, found: ObjectInfo, *, worker: str) -> Ending:
@@ -112,7 +150,7 @@ def existing(job: Claimed, found: ObjectInfo, *, worker: str) -> Ending:
     )
 
 
-def provenance(job: Claimed, *, seed: int) -> dict[str, str]:
+def provenance(job: Claimed, *, seed: int, weights: Mapping[str, str]) -> dict[str, str]:
     """Return where a result comes from, for its own metadata; what matters most comes first.
 
     The same for every attempt, so that a second one writes the very same bytes.
@@ -123,6 +161,7 @@ def provenance(job: Claimed, *, seed: int) -> dict[str, str]:
         "endpoint": job.endpoint,
         "version": VERSION,
         "seed": str(seed),
+        **({"weights": json.dumps(weights, sort_keys=True)} if weights else {}),
         "source": job.source,
         "arguments": json.dumps(job.arguments, ensure_ascii=False, sort_keys=True),
     }

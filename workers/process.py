@@ -102,7 +102,8 @@ class Worker:
         workshop = Workshop(
             settings,
             worker=self._name,
-            endpoints=catalog.ENDPOINTS,
+            stock=stock,
+            ledger=self._ledger,
             storage=storage,
             storeroom=Storeroom(storage, lease, settings),
             residency=self._residency,

@@ -1,23 +1,39 @@
 """Ways for a job to end without being computed: its result is there before it begins."""
 
-from models.errors import ImageUnreadable
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+import structlog
+
+from models.errors import ImageUnreadable, RequestError
 from models.schema import OutputFormat
-from scheduler.errors import AccessDenied, ObjectMissing
+from scheduler.errors import AccessDenied, LedgerUnavailable, ObjectChanged, ObjectMissing
+from scheduler.ledger import reuse
 from scheduler.ledger.jobs import Claimed, Ending
+from scheduler.ledger.reuse import Earlier
+from scheduler.ledger.session import Ledger
 from scheduler.storage import Storage
 from scheduler.storage.objects import ObjectInfo
 from workers import codec, outcome
 from workers.codec import Header
+from workers.life import Life
 from workers.outcome import StoredImage, Story
 from workers.source import Input
-from workers.storeroom import stored_as
+from workers.storeroom import Storeroom, stored_as
+
+log = structlog.get_logger()
 
 
 class Shortcuts:
     """Looks for results; any thread may ask."""
 
-    def __init__(self, storage: Storage, *, worker: str) -> None:
+    def __init__(
+        self, ledger: Ledger, storage: Storage, storeroom: Storeroom, *, worker: str
+    ) -> None:
+        self._ledger = ledger
         self._storage = storage
+        self._storeroom = storeroom
         self._worker = worker
 
     def existing(self, job: Claimed, encoding: OutputFormat) -> Ending | None:
@@ -62,6 +78,68 @@ class Shortcuts:
         if origin and _leaves_existing(job) and self._takes_its_source_s_place(job):
             return self._left_alone(job, self._storage.stat(job.destination))
         return None
+
+    def reused(
+        self,
+        life: Life,
+        recipe: bytes | None,
+        encoding: OutputFormat,
+        about: Mapping[str, Any],
+    ) -> Ending | None:
+        """End a job with a copy of what an equal one made, if that is still there, unchanged.
+
+        Whatever is in the way costs a computation, and nothing else. Not copied is where nothing
+        may be replaced, which stores don't promise for copies, and where the result takes its
+        source's place: a second attempt would not know the copy for the job's own result.
+
+        Args:
+            life: The job's.
+            recipe: What an equal one is known by; None where none is looked for.
+            encoding: Of the result.
+            about: What the outcome says of the input.
+
+        Raises:
+            Cancelled: Nobody wants the result, or the lease would not outlast the copying.
+            StorageUnavailable: The store does not answer.
+        """
+        job = life.job
+        if (
+            recipe is None
+            or job.options.get("only_if_absent")
+            or self._takes_its_source_s_place(job)
+        ):
+            return None
+        earlier = self._earlier(job, recipe)
+        if earlier is None:
+            return None
+        images = [StoredImage.of(entry) for entry in earlier.result["objects"]]
+        try:
+            stored = self._storeroom.copy(life, images, encoding, earlier.job_id)
+        except RequestError as exc:
+            log.info("result.not_reused", job=str(job.id), reason=str(exc))
+            if isinstance(exc, ObjectMissing | ObjectChanged):
+                self._forget(job, recipe, earlier)
+            return None
+        story = Story(
+            body=earlier.result["body"],
+            input=about,
+            timings=life.timings,
+            worker=self._worker,
+            weights=earlier.result.get("weights", {}),
+            reused_from=earlier.job_id,
+        )
+        return outcome.succeeded(job, stored, story, 0.0)
+
+    def _earlier(self, job: Claimed, recipe: bytes) -> Earlier | None:
+        try:
+            with self._ledger.autocommit(durable=False) as connection:
+                return reuse.find(connection, job.owner, recipe)
+        except LedgerUnavailable:
+            return None  # what is computed meanwhile is recorded when it is back
+
+    def _forget(self, job: Claimed, recipe: bytes, earlier: Earlier) -> None:
+        with suppress(LedgerUnavailable), self._ledger.autocommit(durable=False) as connection:
+            reuse.forget(connection, job.owner, recipe, earlier)
 
     def _takes_its_source_s_place(self, job: Claimed) -> bool:
         return self._storage.is_same_object(job.source, job.destination)

@@ -1,12 +1,14 @@
 """From an enlarged picture to a stored object: encode, check, be sure of the lease, write."""
 
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from uuid import UUID
 
 from models.image import Picture, Pixels, reassemble
 from models.schema import OutputFormat, Size
-from scheduler.errors import ObjectExists
+from scheduler import naming
+from scheduler.errors import ObjectChanged, ObjectExists
 from scheduler.files.names import UNKNOWN
 from scheduler.files.signing import SEALED, Signer
 from scheduler.ledger.jobs import Claimed
@@ -31,6 +33,7 @@ class Product:
         encoding: The object's format.
         seed: What every random draw came from.
         flagged: The pipeline blackened it on purpose.
+        weights: The digests of what made it, by file.
     """
 
     pixels: Pixels
@@ -39,6 +42,7 @@ class Product:
     encoding: OutputFormat
     seed: int
     flagged: bool
+    weights: Mapping[str, str]
 
 
 class Storeroom:
@@ -59,7 +63,7 @@ class Storeroom:
             SettingsInvalid: The result is to be sealed, and this worker has no key.
             StorageUnavailable: The store does not answer, or stored other bytes.
         """
-        origin = provenance(life.job, seed=product.seed)
+        origin = provenance(life.job, seed=product.seed, weights=product.weights)
         with life.timed("encode_s"):
             data = self._encode(product, origin)
         sealed = bool(life.job.options.get(SEALED))
@@ -85,6 +89,49 @@ class Storeroom:
 
     def _seal(self, job: Claimed, data: bytes) -> bytes:
         return Signer.of(self._settings).seal(data, place=str(job.id))
+
+    def copy(
+        self, life: Life, earlier: Sequence[StoredImage], encoding: OutputFormat, first: UUID
+    ) -> list[StoredImage]:
+        """Have the store copy what the job `first` stored, all of it or nothing.
+
+        What lies in its place already is left there. The bytes, and so what they say of their
+        origin, stay those of the first job; the object's metadata name this one.
+
+        Raises:
+            ObjectMissing: Some of it is gone.
+            ObjectChanged: Some of it is no longer what was stored.
+            Cancelled: Nobody wants it, or the lease would not outlast the copying.
+            RequestError: The store won't copy from there.
+            StorageUnavailable: The store does not answer.
+        """
+        addresses = places(life.job, len(earlier), encoding)
+        moves = list(zip(earlier, addresses, strict=True))
+        for image, address in moves:
+            if len(moves) > 1 or image.address == address:
+                self._check_unchanged(image)
+        self._be_sure_of_the_lease(life)
+        with life.timed("store_s"):
+            return [self._copied(life.job, image, address, first) for image, address in moves]
+
+    def _check_unchanged(self, image: StoredImage) -> None:
+        found = self._storage.stat(image.address)
+        if (found.etag, found.size) != (image.etag, image.size_bytes):
+            raise ObjectChanged(f"{image.address}: is no longer what was stored there")
+
+    def _copied(self, job: Claimed, image: StoredImage, address: str, first: UUID) -> StoredImage:
+        if image.address == address:
+            return replace(image, written=False)
+        own = {"job": str(job.id), "batch": str(job.batch_id), "endpoint": job.endpoint}
+        stored = self._storage.copy(
+            image.address,
+            address,
+            known=image.stored,
+            content_type=image.content_type,
+            metadata=_metadata(own | {"reused-from": str(first)}),
+            within=job.folder,
+        )
+        return replace(image, address=address, etag=stored.etag)
 
     def _encode(self, product: Product, origin: Mapping[str, str]) -> bytes:
         data = codec.encode(
@@ -115,7 +162,7 @@ class Storeroom:
                 address,
                 data,
                 content_type=content_type,
-                metadata={METADATA_PREFIX + name: value for name, value in origin.items()},
+                metadata=_metadata(origin),
                 only_if_absent=bool(job.options.get("only_if_absent")),
                 within=job.folder,
             )
@@ -131,6 +178,17 @@ class Storeroom:
             return None
         there = self._storage.read(address, max_bytes=len(data))
         return stored_as(data, etag=there.etag) if there.data == data else None
+
+
+def places(job: Claimed, count: int, encoding: OutputFormat) -> list[str]:
+    """Return where each image goes: the job's destination, or numbered places below it."""
+    if count == 1:
+        return [job.destination]
+    return [naming.numbered(job.destination, at, suffix=encoding.value) for at in range(count)]
+
+
+def _metadata(origin: Mapping[str, str]) -> dict[str, str]:
+    return {METADATA_PREFIX + name: value for name, value in origin.items()}
 
 
 def stored_as(data: bytes, *, etag: str) -> Stored:

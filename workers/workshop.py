@@ -1,7 +1,7 @@
 """The stages of a real job: fetch, decode | upscale | encode, store."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,14 +11,14 @@ import structlog
 from pydantic import ValidationError
 
 from models import canvas
-from models.catalog import Endpoint
 from models.errors import ArgumentInvalid, UnknownEndpoint
 from models.image import Picture, Pixels
 from models.schema import Size, UpscaleRequest
 from models.upscaler import BatchUpscaler, Context, Result, Upscaler, Work
-from scheduler import arguments, naming
+from scheduler import arguments
 from scheduler.errors import DestinationUnwritable
 from scheduler.ledger.jobs import Claimed, Ending
+from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from scheduler.storage import Storage
 from workers import codec, outcome, source
@@ -26,11 +26,13 @@ from workers.admission import Admission
 from workers.codec import Header
 from workers.life import Life
 from workers.outcome import Story
+from workers.recipe import Recipes
 from workers.residency import Residency
 from workers.shortcuts import Shortcuts
 from workers.source import Input
 from workers.stages import Stages, Together
-from workers.storeroom import Product, Storeroom
+from workers.stock import Stock
+from workers.storeroom import Product, Storeroom, places
 
 log = structlog.get_logger()
 
@@ -45,6 +47,8 @@ class Fetched:
         size: Of every image that the request promises.
         input: What the outcome says of the input.
         files: Where the request's other files are, by field.
+        weights: The digests of the pipeline's weights, by file.
+        recipe: What equal jobs find its result by; None where they are not to.
     """
 
     request: UpscaleRequest
@@ -52,6 +56,8 @@ class Fetched:
     size: Size
     input: Mapping[str, Any]
     files: Mapping[str, Path]
+    weights: Mapping[str, str]
+    recipe: bytes | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +77,20 @@ class Workshop:
         settings: Settings,
         *,
         worker: str,
-        endpoints: Mapping[str, Endpoint],
+        stock: Stock,
+        ledger: Ledger,
         storage: Storage,
         storeroom: Storeroom,
         residency: Residency,
     ) -> None:
         self._settings = settings
         self._worker = worker
-        self._endpoints = endpoints
+        self._endpoints = stock.endpoints
         self._storage = storage
         self._storeroom = storeroom
         self._residency = residency
-        self._shortcuts = Shortcuts(storage, worker=worker)
+        self._shortcuts = Shortcuts(ledger, storage, storeroom, worker=worker)
+        self._recipes = Recipes(stock, settings)
         self._admission = Admission(settings.inflight_bytes)
 
     def stages(self) -> Stages[Fetched, Enlarged]:
@@ -93,7 +101,7 @@ class Workshop:
     def fetch(self, life: Life) -> Fetched | Ending:
         """Read and decode the input, once there is room for it and for the result.
 
-        A job whose result is there already ends here.
+        A job whose result is there already, or can be copied, ends here.
         """
         job = life.job
         request = self._request(job)
@@ -109,6 +117,12 @@ class Workshop:
         if ending is not None:
             return ending
         size = self._result_size(request, header)
+        about = _about(job, found, header)
+        weights = self._recipes.weights(job.pipeline)
+        recipe = self._recipes.recipe(job, request, found.data, weights)
+        ending = self._shortcuts.reused(life, recipe, request.encoding(), about)
+        if ending is not None:
+            return ending
         life.reservation = self._admission.reserve(
             header.decoded_bytes + _grown(header, size), life.check_cancelled
         )
@@ -118,8 +132,10 @@ class Workshop:
             request=request,
             picture=picture,
             size=size,
-            input=_about(job, found, header),
+            input=about,
             files=self._fetch_others(life, request),
+            weights=weights,
+            recipe=recipe,
         )
 
     def _fetch_others(self, life: Life, request: UpscaleRequest) -> Mapping[str, Path]:
@@ -167,20 +183,22 @@ class Workshop:
 
     def store(self, life: Life, enlarged: Enlarged) -> Ending:
         """Encode, check and store every image, and only then say that the job succeeded."""
+        fetched, images = enlarged.fetched, enlarged.result.images
+        addresses = places(life.job, len(images), fetched.request.encoding())
         stored = [
             self._storeroom.keep(life, _product(enlarged, pixels), address)
-            for pixels, address in zip(
-                enlarged.result.images, _addresses(life.job, enlarged), strict=True
-            )
+            for pixels, address in zip(images, addresses, strict=True)
         ]
         story = Story(
             body={**enlarged.result.body, "seed": enlarged.result.seed},
-            input=enlarged.fetched.input,
+            input=fetched.input,
             timings={**life.timings, "device_s": life.device_s},
             worker=self._worker,
+            weights=fetched.weights,
             tile_divisor=enlarged.tile_divisor,
         )
-        return outcome.succeeded(life.job, stored, story, life.device_s)
+        ending = outcome.succeeded(life.job, stored, story, life.device_s)
+        return replace(ending, made=outcome.made(life.job, fetched.recipe, stored, story))
 
     def _request(self, job: Claimed) -> UpscaleRequest:
         """Build the request.
@@ -271,16 +289,8 @@ def _product(enlarged: Enlarged, pixels: Pixels) -> Product:
         encoding=fetched.request.encoding(),
         seed=enlarged.result.seed,
         flagged=enlarged.result.flagged,
+        weights=fetched.weights,
     )
-
-
-def _addresses(job: Claimed, enlarged: Enlarged) -> list[str]:
-    """Return where each image goes: the job's destination, or numbered places below it."""
-    count = len(enlarged.result.images)
-    if count == 1:
-        return [job.destination]
-    suffix = enlarged.fetched.request.encoding().value
-    return [naming.numbered(job.destination, index, suffix=suffix) for index in range(count)]
 
 
 def _progress(job: Claimed, fraction: float, stage: str) -> None:

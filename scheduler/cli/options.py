@@ -119,9 +119,14 @@ _ORDER = (
         type=click.IntRange(min=0),
         help="Cancel the batch when more than N rows of its manifest are bad.",
     ),
-    click.option("--again", is_flag=True, help="Do it anew even if it was done before."),
+    click.option(
+        "--again", is_flag=True, help="Do it anew even if it was done before; reuse nothing."
+    ),
     click.option("--in-place", is_flag=True, help="Let a result replace its own source."),
     click.option(
         "--skip-existing", is_flag=True, help="Leave alone what has a result there already."
+    ),
+    click.option(
+        "--no-reuse", is_flag=True, help="Compute even what an earlier batch has computed."
     ),
 )

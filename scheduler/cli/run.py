@@ -37,6 +37,7 @@ def run(
     again: bool,
     in_place: bool,
     skip_existing: bool,
+    no_reuse: bool,
     as_json: bool,
 ) -> None:
     """Enlarge everything in SOURCE on this machine.
@@ -76,6 +77,7 @@ def run(
             again=again,
             in_place=in_place,
             skip_existing=skip_existing,
+            reuse=not no_reuse,
         )
         for source, place in targets(loaded.home, sources, address_of(destination))
     ]

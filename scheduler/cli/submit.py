@@ -34,6 +34,7 @@ def submit(
     again: bool,
     in_place: bool,
     skip_existing: bool,
+    no_reuse: bool,
     only_if_absent: bool,
     as_json: bool,
 ) -> None:
@@ -70,6 +71,7 @@ def submit(
         again=again,
         in_place=in_place,
         skip_existing=skip_existing,
+        reuse=not no_reuse,
         only_if_absent=only_if_absent,
     )
     with connected(running=True) as system:

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
+from scheduler.ledger.reuse import Made
 from scheduler.ledger.tables import JobState
 
 
@@ -44,6 +45,7 @@ class Claimed:
     seed: int | None
     failures: int
     alone: bool
+    owner: str
     options: dict[str, Any]
     folder: str
     """The batch's destination, which a local result may not leave, not even by a link."""
@@ -69,6 +71,8 @@ class Ending:
     error: str | None = None
     bytes_out: int = 0
     device_s: float = 0.0
+    made: Made | None = None
+    """What equal jobs may use, once this ending is written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,7 @@ where jobs.id = free.id and batches.id = jobs.batch_id
     and batches.state not in ('cancelled', 'paused')
 returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pipeline, jobs.source,
     jobs.source_version, jobs.source_alternative, jobs.destination, jobs.arguments, jobs.seed,
-    jobs.failures, jobs.alone, batches.options, batches.destination as folder
+    jobs.failures, jobs.alone, batches.owner, batches.options, batches.destination as folder
 """)
 
 

@@ -63,6 +63,24 @@ class RowRecord:
         return self.input.get("address", self.source)
 
     @property
+    def reused_from(self) -> str | None:
+        """The job of an earlier batch that its result is a copy of the result of."""
+        found: str | None = (self.outcome or {}).get("reused_from")
+        return found
+
+    @property
+    def weights(self) -> dict[str, str] | None:
+        """The digests of the weights that made it, by file; None where none did."""
+        found: dict[str, str] | None = (self.outcome or {}).get("weights")
+        return found
+
+    @property
+    def made_with(self) -> int | None:
+        """The seed that made its result: of a copy the first job's, else its own."""
+        found: int | None = (self.outcome or {}).get("body", {}).get("seed", self.seed)
+        return found
+
+    @property
     def device_s(self) -> float | None:
         """How long the device worked on it; None where it has no result."""
         found: float | None = (self.outcome or {}).get("timings", {}).get("device_s")

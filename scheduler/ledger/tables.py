@@ -244,6 +244,24 @@ class Event(Base):
     body: Mapped[dict[str, Any] | None]
 
 
+class Reusable(Base):
+    """What a job made of its input: looked up by equal jobs of the same owner.
+
+    `recipe` is a digest of all that decides the result; `job_id` is not a reference, since
+    retention drops jobs. The index on the time is small, and as good as any: entries only ever come
+    at the end.
+    """
+
+    __tablename__ = "reusable"
+    __table_args__ = (Index(None, "made_at", postgresql_using="brin"),)
+
+    owner: Mapped[str] = mapped_column(primary_key=True)
+    recipe: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    job_id: Mapped[UUID]
+    result: Mapped[dict[str, Any]]
+    made_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
+
+
 class Worker(Base):
     """One worker process, as it last described itself."""
 

@@ -76,6 +76,7 @@ def _work(row: RowRecord) -> dict[str, Any]:
         "output_height": first.get("height"),
         "output_bytes": written if row.objects else None,
         "existing": row.existing,
+        "reused_from": row.reused_from,
     }
 
 
@@ -88,7 +89,8 @@ def _circumstances(row: RowRecord) -> dict[str, Any]:
         "failures": row.failures,
         "endpoint": row.endpoint,
         "arguments": row.arguments,
-        "seed": row.seed,
+        "seed": row.made_with,
+        "weights": row.weights,
         "error": error_of(row),
     }
 

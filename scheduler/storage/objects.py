@@ -103,6 +103,18 @@ class Store(Protocol):
         """Store a local file's bytes."""
         ...
 
+    def copy(
+        self,
+        source: Address,
+        place: Address,
+        *,
+        known: Stored,
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> Stored:
+        """Store what another object of this store holds, without its bytes passing through here."""
+        ...
+
     def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
         """Describe every object below a prefix."""
         ...

@@ -129,6 +129,19 @@ class S3Store:
                 return upload.whole(file.read())
             return upload.in_parts(iter(lambda: file.read(size), b""))
 
+    def copy(
+        self,
+        source: Address,
+        place: Address,
+        *,
+        known: Stored,
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> Stored:
+        """Have S3 copy an object, in one request."""
+        upload = self._upload(place, content_type, metadata, only_if_absent=False)
+        return upload.copied(source, known)
+
     def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
         """List a prefix page by page, each asked for by the last key of the one before.
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 
 from models.errors import EnlargerError
-from scheduler.errors import StorageUnavailable
+from scheduler.errors import ObjectChanged, StorageUnavailable
 from scheduler.storage.address import Address
 from scheduler.storage.objects import Stored, checksum_text
 from scheduler.storage.s3_errors import already_there, s3_errors, status_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from types_boto3_s3.type_defs import (
         CompletedPartTypeDef,
         CompleteMultipartUploadRequestTypeDef,
+        CopyObjectRequestTypeDef,
         CreateMultipartUploadRequestTypeDef,
         PutObjectRequestTypeDef,
         UploadPartRequestTypeDef,
@@ -89,6 +90,45 @@ class Upload:
         return Stored(
             etag=reply.get("ETag", "").strip('"'), checksum=checksum_text(crc), size=len(data)
         )
+
+    def copied(self, source: Address, known: Stored) -> Stored:
+        """Store what another object holds.
+
+        Raises:
+            ObjectChanged: It is no longer the one that is known; what was stored is not it either.
+        """
+        request: CopyObjectRequestTypeDef = {
+            "Bucket": self.place.bucket,
+            "Key": self.place.key,
+            "CopySource": {"Bucket": source.bucket, "Key": source.key},
+            "CopySourceIfMatch": f'"{known.etag}"',
+            "ContentType": self.content_type,
+            "Metadata": self.metadata,
+            "MetadataDirective": "REPLACE",
+        }
+        if self.settings.s3_checksums == "when_supported":
+            request["ChecksumAlgorithm"] = "CRC32"
+        if self.settings.s3_sse:
+            request["ServerSideEncryption"] = self.settings.s3_sse
+        if self.settings.s3_sse_kms_key_id:
+            request["SSEKMSKeyId"] = self.settings.s3_sse_kms_key_id
+        if self.settings.s3_requester_pays:
+            request["RequestPayer"] = "requester"
+        with s3_errors(source):
+            answer = self.client.copy_object(**request)["CopyObjectResult"]
+        etag = answer.get("ETag", "").strip('"')
+        if not self._is_copy(answer.get("ChecksumCRC32"), etag, known):
+            raise ObjectChanged(f"{source}: holds other bytes than were once stored there")
+        return Stored(etag=etag, checksum=known.checksum, size=known.size)
+
+    def _is_copy(self, crc: str | None, etag: str, known: Stored) -> bool:
+        """Compare checksums; where the store names none, ETags; where these differ, the bytes.
+
+        An ETag is another for the same bytes where one of both was stored in parts or encrypted.
+        """
+        if crc is not None:
+            return checksum_text(int.from_bytes(base64.b64decode(crc), "big")) == known.checksum
+        return etag == known.etag or checksum_text(self._stored_crc()) == known.checksum
 
     def in_parts(self, parts: Iterator[bytes]) -> Stored:
         """Store an object in several requests; nothing is visible before the last."""
@@ -192,6 +232,10 @@ class Upload:
         return True
 
     def _read_back(self, crc: int) -> None:
+        if self._stored_crc() != crc:
+            raise self._damaged()
+
+    def _stored_crc(self) -> int:
         found = 0
         with s3_errors(self.place):
             if self.settings.s3_requester_pays:
@@ -202,8 +246,7 @@ class Upload:
                 reply = self.client.get_object(Bucket=self.place.bucket, Key=self.place.key)
             for block in reply["Body"].iter_chunks(BLOCK):
                 found = zlib.crc32(block, found)
-        if found != crc:
-            raise self._damaged()
+        return found
 
     def _damaged(self) -> StorageUnavailable:
         reason = f"{self.place}: the store holds other bytes than it was sent; they are sent again"

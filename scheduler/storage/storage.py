@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from models.errors import RequestError
-from scheduler.errors import DestinationUnwritable, ObjectMissing
+from scheduler.errors import DestinationUnwritable, ObjectMissing, StorageRefused
 from scheduler.storage.address import Address, parse_address
 from scheduler.storage.files import FileStore, confined, is_same_file, remove_if_empty
 from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored
@@ -122,6 +122,42 @@ class Storage:
         place = _held(address, within)
         return self._store(place).write_file(
             place, path, content_type=content_type, metadata=metadata or {}
+        )
+
+    def copy(
+        self,
+        source: str,
+        address: str,
+        *,
+        known: Stored,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        within: str | None = None,
+    ) -> Stored:
+        """Store a copy of an object that was written before, made by the store itself.
+
+        Args:
+            source: The object.
+            address: Where its copy goes, in a store of the same kind.
+            known: What its own write returned; anything else there now is not copied.
+            content_type: Of the copy, as for `write`.
+            metadata: Of the copy, as for `write`.
+            within: As for `write`.
+
+        Raises:
+            ObjectMissing: The object is gone.
+            ObjectChanged: It is another one now.
+            AddressInvalid: The copy would lie outside of `within`.
+            AccessDenied: The credentials may not read there, or not write here.
+            StorageRefused: The stores are of two kinds, or this one cannot do it: S3 copies no more
+                than 5 GB at once.
+            StorageUnavailable: The store does not answer, or is full.
+        """
+        origin, place = parse_address(source), _held(address, within)
+        if origin.scheme != place.scheme:
+            raise StorageRefused(f"{place}: no store copies from {origin}; write the bytes instead")
+        return self._store(place).copy(
+            origin, place, known=known, content_type=content_type, metadata=metadata or {}
         )
 
     def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:

@@ -126,6 +126,18 @@ class WebStore:
         """Refuse."""
         _refuse_writing(place)
 
+    def copy(
+        self,
+        source: Address,
+        place: Address,
+        *,
+        known: Stored,
+        content_type: str,
+        metadata: Mapping[str, str],
+    ) -> Stored:
+        """Refuse."""
+        _refuse_writing(place)
+
     def write_file(
         self, place: Address, path: Path, *, content_type: str, metadata: Mapping[str, str]
     ) -> Stored:

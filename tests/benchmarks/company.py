@@ -68,14 +68,15 @@ def _engine(ledger: Ledger, settings: Settings, endpoint: Endpoint) -> Iterator[
     lease = Lease(3600)
     lease.renewed(sent_at=time.monotonic())
     storage = open_storage(settings)
-    endpoints = {endpoint.id: endpoint}
+    stock = Stock(endpoints={endpoint.id: endpoint})
     workshop = Workshop(
         settings,
         worker="benchmark",
-        endpoints=endpoints,
+        stock=stock,
+        ledger=ledger,
         storage=storage,
         storeroom=Storeroom(storage, lease, settings),
-        residency=Residency(Stock(endpoints=endpoints), cpu(), budget_bytes=2**30),
+        residency=Residency(stock, cpu(), budget_bytes=2**30),
     )
     with rig(ledger, settings, workshop.stages()) as it:
         yield it

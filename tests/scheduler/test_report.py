@@ -211,12 +211,14 @@ def test_a_line_says_everything_about_a_result(
         "output_height": 12,
         "output_bytes": len(result),
         "existing": False,
+        "reused_from": None,
         "device_s": 0.25,
         "worker": "host:1",
         "failures": 0,
         "endpoint": ENDPOINT,
         "arguments": {"scale": 2},
-        "seed": 5,
+        "seed": 7,
+        "weights": None,
         "error": None,
     }
 

@@ -4,6 +4,8 @@ import io
 import socket
 import time
 import tracemalloc
+import zlib
+from functools import partial
 from xml.sax.saxutils import escape
 
 import pytest
@@ -14,6 +16,7 @@ from models.errors import Kind
 from scheduler import errors
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage, parse_address
+from scheduler.storage.objects import Stored
 from scheduler.storage.s3_body import S3Body
 from tests.faulty_http import Faulty, Request, faulty_http
 
@@ -265,6 +268,29 @@ def test_an_object_is_read_back_only_where_the_store_proves_nothing(proof, metho
         assert storage.write("s3://bucket/key", b"bytes", content_type="x/y").size == 5
 
         assert [method for method, _ in faulty.requests] == methods
+
+
+@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
+@pytest.mark.parametrize("held", [b"result", b"tluser"], ids=["the same", "another"])
+def test_a_copy_is_read_back_where_the_store_proves_nothing(checksums, held):
+    def answer(request: Request, _: Faulty) -> None:
+        if request.method == "GET":
+            return request.answer_range(held)
+        return request.answer(200, b"<CopyObjectResult><ETag>opaque</ETag></CopyObjectResult>")
+
+    known = Stored(etag="one", checksum=f"crc32:{zlib.crc32(b'result'):08x}", size=6)
+    with faulty_http(answer) as faulty:
+        storage = make_storage(faulty.url, s3_checksums=checksums)
+        copying = partial(
+            storage.copy, "s3://bucket/a", "s3://bucket/b", known=known, content_type="x/y"
+        )
+        if held == b"result":
+            assert copying().etag == "opaque"
+        else:
+            with pytest.raises(errors.ObjectChanged):
+                copying()
+
+        assert [method for method, _ in faulty.requests] == ["PUT", "GET"]
 
 
 def test_who_pays_is_said_with_every_request():

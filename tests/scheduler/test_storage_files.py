@@ -381,3 +381,49 @@ def test_a_listing_of_a_large_folder_holds_one_page_of_names(storage, tmp_path, 
 
     assert count == 20_000
     assert peak < 1_500_000
+
+
+def test_a_copy_has_the_bytes_of_what_was_written_before(storage, tmp_path):
+    known = storage.write(at(tmp_path / "a.png"), b"result", content_type="image/png")
+
+    copied = storage.copy(
+        at(tmp_path / "a.png"), at(tmp_path / "new/b.png"), known=known, content_type="image/png"
+    )
+
+    assert (tmp_path / "new/b.png").read_bytes() == b"result"
+    assert (copied.checksum, copied.size) == (known.checksum, 6)
+    assert copied.etag == storage.stat(at(tmp_path / "new/b.png")).etag
+
+
+@pytest.mark.parametrize("change", ["gone", "written anew", "other bytes at the same time"])
+def test_only_what_was_written_is_copied(storage, tmp_path, change):
+    path, error = tmp_path / "a.png", errors.ObjectChanged
+    known = storage.write(at(path), b"result", content_type="image/png")
+    stamp = path.stat().st_mtime_ns
+    if change == "gone":
+        path.unlink()
+        error = errors.ObjectMissing
+    else:
+        path.write_bytes(b"tluser")
+        stamp += change == "written anew"
+        os.utime(path, ns=(stamp, stamp))
+
+    with pytest.raises(error):
+        storage.copy(at(path), at(tmp_path / "out/b.png"), known=known, content_type="image/png")
+
+    assert not (tmp_path / "out/b.png").exists()
+
+
+def test_a_copy_does_not_leave_its_folder_by_a_link(storage, tmp_path):
+    known = storage.write(at(tmp_path / "a.png"), b"result", content_type="image/png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/link").symlink_to(tmp_path)
+
+    with pytest.raises(errors.AddressInvalid):
+        storage.copy(
+            at(tmp_path / "a.png"),
+            at(tmp_path / "in/link/b.png"),
+            known=known,
+            content_type="image/png",
+            within=at(tmp_path / "in"),
+        )

@@ -308,3 +308,41 @@ def test_secrets_are_in_no_representation(s3_url, monkeypatch):
         storage.read(f"s3://none-{uuid.uuid4().hex}/a", max_bytes=1)
 
     assert "hush" not in repr(storage) + repr(vars(storage)) + str(caught.value)
+
+
+@pytest.mark.parametrize("checksums", ["when_supported", "when_required"])
+@pytest.mark.parametrize("size", [5, PART + 7], ids=["whole", "stored in parts"])
+def test_the_store_copies_what_was_written_before(s3_url, bucket, checksums, size):
+    settings = make_settings(s3_url, s3_checksums=checksums, s3_multipart_bytes=PART)
+    storage = open_storage(settings)
+    known = write(storage, f"s3://{bucket}/a b+ü", bytes(size), metadata={"job": "1"})
+
+    copied = storage.copy(
+        f"s3://{bucket}/a b+ü",
+        f"s3://{bucket}/b",
+        known=known,
+        content_type="image/webp",
+        metadata={"job": "2"},
+    )
+
+    found = storage.stat(f"s3://{bucket}/b")
+    assert (copied.size, copied.checksum, copied.etag) == (size, known.checksum, found.etag)
+    assert (found.size, found.content_type, found.metadata) == (size, "image/webp", {"job": "2"})
+
+
+def test_what_was_replaced_since_is_not_taken_for_what_was_written(storage, bucket):
+    known = write(storage, f"s3://{bucket}/a", b"result")
+    write(storage, f"s3://{bucket}/a", b"tluser")
+
+    with pytest.raises(errors.ObjectChanged):
+        storage.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", known=known, content_type="x/y")
+    storage.delete(f"s3://{bucket}/a")
+    with pytest.raises(errors.ObjectMissing):
+        storage.copy(f"s3://{bucket}/a", f"s3://{bucket}/b", known=known, content_type="x/y")
+
+
+def test_no_store_copies_from_another_kind(storage, bucket, tmp_path):
+    known = write(storage, f"s3://{bucket}/a", b"result")
+
+    with pytest.raises(errors.StorageRefused, match="no store copies"):
+        storage.copy(f"s3://{bucket}/a", f"{tmp_path.as_uri()}/b", known=known, content_type="x/y")

@@ -33,20 +33,22 @@ def real_rig(
     *,
     endpoints: Mapping[str, Endpoint] = ENDPOINTS,
     lease: Lease | None = None,
+    weights: Path | None = None,
 ) -> Iterator[Rig]:
     """Run an engine with the real stages for a block."""
     if lease is None:
         lease = Lease(3600)
         lease.renewed(sent_at=10**9)
     storage = open_storage(settings)
-    residency = Residency(Stock(endpoints=endpoints), CPU, budget_bytes=2**30)
+    stock = Stock(endpoints=endpoints, folder=weights)
     workshop = Workshop(
         settings,
         worker="host:1",
-        endpoints=endpoints,
+        stock=stock,
+        ledger=ledger,
         storage=storage,
         storeroom=Storeroom(storage, lease, settings),
-        residency=residency,
+        residency=Residency(stock, CPU, budget_bytes=2**30),
     )
     with rig(ledger, settings, workshop.stages()) as it:
         yield it
@@ -61,7 +63,9 @@ def submit(ledger: Ledger, folder: Path, data: bytes, **row: Any) -> UUID:
     }
     options = json.dumps(row.pop("options", {}))
     place = f"{folder.as_uri()}/"
-    return make_batch(ledger, [make_row(1, **given | row)], options=options, destination=place)
+    owner = row.pop("owner", "")
+    rows = [make_row(1, **given | row)]
+    return make_batch(ledger, rows, options=options, destination=place, owner=owner)
 
 
 def only(ledger: Ledger, batch: UUID) -> Job:

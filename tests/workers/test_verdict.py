@@ -32,6 +32,7 @@ def make_life(*, failures: int = 0) -> Life:
         seed=7,
         failures=failures,
         alone=False,
+        owner="",
         options={},
         folder="file:///",
     )
