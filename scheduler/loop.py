@@ -17,7 +17,7 @@ from scheduler.dispatch import Dispatcher
 from scheduler.duties import Duty, attended
 from scheduler.files.purge import Purger
 from scheduler.ingest import Reader
-from scheduler.ledger import batches, feeds
+from scheduler.ledger import batches, feeds, requests
 from scheduler.ledger.session import Ledger, database_time, upgrade
 from scheduler.reporter import Reporter
 from scheduler.settings import Settings
@@ -32,6 +32,7 @@ log = structlog.get_logger()
 LEADER = 0x656E6C62  # the advisory lock's key; any constant serves
 LEISURE = 10.0
 """Rests of a duty that nobody waits for."""
+EXPIRE_AT_ONCE = 500
 KEEP_S = 3600.0
 PURGE_S = 30.0
 
@@ -147,6 +148,7 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("steer", Steerer(ledger).step, settings.poll_s, LEISURE),
         Duty("feeds", lambda: close_feeds(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25)),
+        Duty("expire", lambda: expire(ledger), settings.poll_s),
         Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, wake=reporting),
         Duty("release", lambda: intake.release(ledger), settings.poll_s),
@@ -175,6 +177,12 @@ def close_feeds(ledger: Ledger) -> bool:
         with ledger.begin() as session:
             feeds.close(session, batch_id)
     return False
+
+
+def expire(ledger: Ledger) -> bool:
+    """End requests that had to start by now; tell whether there may be more."""
+    with ledger.begin() as session:
+        return requests.expire(session, limit=EXPIRE_AT_ONCE) == EXPIRE_AT_ONCE
 
 
 def settle(ledger: Ledger) -> int:

@@ -101,16 +101,17 @@ def _template(_postgres: Postgres) -> str:
 @pytest.fixture
 def empty_database_url(_postgres: Postgres) -> Iterator[str]:
     """A database of the test's own without any table."""
-    yield from _database(_postgres, template="template0")
+    yield from database(_postgres, template="template0")
 
 
 @pytest.fixture
 def database_url(_postgres: Postgres, _template: str) -> Iterator[str]:
     """A database of the test's own with the newest schema and no rows."""
-    yield from _database(_postgres, template=_template)
+    yield from database(_postgres, template=_template)
 
 
-def _database(server: Postgres, *, template: str) -> Iterator[str]:
+def database(server: Postgres, *, template: str) -> Iterator[str]:
+    """Make a database for as long as the address is wanted."""
     name = f"test_{uuid.uuid4().hex}"
     with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
         connection.execute(f"create database {name} template {template} strategy file_copy")

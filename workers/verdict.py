@@ -9,6 +9,7 @@ import structlog
 
 from models.errors import Cancelled, EnlargerError, Kind
 from scheduler.ledger.jobs import Ending, Release
+from scheduler.ledger.lapses import MAX_FAILURES
 from scheduler.ledger.tables import JobState
 from scheduler.settings import Settings
 from workers.life import Life, Unwanted
@@ -33,7 +34,7 @@ def verdict(life: Life, exc: BaseException, settings: Settings) -> Result:
     if error["kind"] != Kind.WORLD:
         return _failed(life, error)
     attempts = life.job.failures + 1
-    if attempts >= settings.max_failures:
+    if attempts >= life.job.options.get(MAX_FAILURES, settings.max_failures):
         tries = "1 attempt" if attempts == 1 else f"{attempts} attempts"
         return _failed(life, error | {"message": f"{error['message']} (gave up after {tries})"})
     return Release(

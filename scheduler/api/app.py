@@ -5,16 +5,23 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 from fastapi import FastAPI
+from redis.asyncio import Redis
+from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from models.version import VERSION
-from scheduler.api import cdn, errors, storage
+from scheduler.api import cdn, errors, queue, run, storage
+from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
+from scheduler.api.hub import Hub
 from scheduler.api.keyring import Keyring
+from scheduler.api.lines import Lines
+from scheduler.broker import redis_url
 from scheduler.files.intake import Intake
 from scheduler.files.published import Publisher
-from scheduler.files.room import FileRoom, check
+from scheduler.files.room import FileRoom
 from scheduler.ledger.session import Ledger
+from scheduler.live import STREAM
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 
@@ -22,17 +29,16 @@ THREADS = 16
 """Plain routes at work at once; each may hold a connection to the ledger."""
 EXPOSED = (REQUEST_ID, "x-fal-error-type", "x-fal-request-timeout-type", "x-fal-needs-retry")
 DAY_S = 24 * 3600
-ROUTERS = (storage.router, cdn.router)
+ROUTERS = (queue.router, run.router, storage.router, cdn.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
     """Return the application for one process; it opens nothing before it is started.
 
-    Routes find what they stand on in `request.app.state`: `settings`, `ledger`, `storage`,
-    `keyring`, and for files `room`, `publisher` and `intake`.
+    Routes find what they stand on in `request.app.state`.
 
     Raises:
-        SettingsInvalid: There is no place for files of requests, or no secret key.
+        SettingsInvalid: There is no database, no Redis, no place for files or no secret.
     """
     app = FastAPI(
         title="Enlarger",
@@ -42,8 +48,7 @@ def create_app(settings: Settings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
     )
-    check(settings)
-    app.state.settings = settings
+    _furnish(app.state, settings)
     errors.handle(app)
     for router in ROUTERS:
         app.include_router(router)
@@ -59,23 +64,29 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
+def _furnish(state: State, settings: Settings) -> None:
+    """Put there what routes stand on."""
+    ledger = Ledger(settings, connections=THREADS)
+    state.settings = settings
+    state.ledger = ledger
+    state.storage = open_storage(settings)
+    state.room = FileRoom(ledger, state.storage, settings)
+    state.publisher = Publisher(ledger, state.storage, state.room)
+    state.intake = Intake(state.room, state.publisher, max_bytes=settings.max_input_bytes)
+    state.keyring = Keyring(ledger)
+    state.lines = Lines(ledger)
+    redis = Redis.from_url(redis_url(settings), health_check_interval=25)
+    state.hub = Hub(ledger, redis, stream=settings.redis_prefix + STREAM)
+    state.desk = Desk(ledger, state.room, state.intake, state.lines)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    """Open what routes stand on for as long as the application runs."""
+    """Keep counters and followers up to date for as long as the application runs."""
     anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
-    ledger = Ledger(app.state.settings, connections=THREADS)
-    app.state.ledger = ledger
-    app.state.storage = open_storage(app.state.settings)
-    app.state.keyring = Keyring(ledger)
-    _open_files(app)
+    app.state.lines.start()
+    app.state.hub.start()
     yield
-    ledger.close()
-
-
-def _open_files(app: FastAPI) -> None:
-    """Open what routes about files stand on."""
-    state = app.state
-    state.room = FileRoom(state.ledger, state.storage, state.settings)
-    state.publisher = Publisher(state.ledger, state.storage, state.room)
-    limit = state.settings.max_input_bytes
-    state.intake = Intake(state.room, state.publisher, max_bytes=limit)
+    await app.state.hub.close()
+    await app.state.lines.close()
+    app.state.ledger.close()

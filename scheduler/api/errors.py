@@ -15,6 +15,7 @@ The shapes are fal's: `{"detail": [{loc, msg, type, url}]}` where a field of the
 `{"detail": text, "error_type": code}` with the header `X-Fal-Error-Type` where the platform is.
 """
 
+import re
 from typing import Any
 
 import structlog
@@ -30,6 +31,7 @@ from scheduler.errors import (
     BatchPruned,
     BatchUnknown,
     FileMissing,
+    KeyReused,
     NobodyReady,
     ObjectTooLarge,
     ResultForgotten,
@@ -74,10 +76,10 @@ class BodyInvalid(RequestError):
     """The body is no JSON object that can be kept."""
 
 
+UUID_TEXT = re.compile(r"[0-9a-fA-F-]{32,36}")
 PLAIN: dict[type[EnlargerError], int] = {
     CredentialsInvalid: 401,
     NotPermitted: 403,
-    RequestUnknown: 404,
     UnknownEndpoint: 404,
     BatchUnknown: 404,
     BatchPruned: 410,
@@ -93,6 +95,7 @@ PLATFORM: dict[type[EnlargerError], tuple[int, str]] = {
     HeaderInvalid: (400, "bad_request"),
     BodyTooSlow: (400, "bad_request"),
     TooManyRequests: (429, "concurrent_requests_limit"),
+    KeyReused: (400, "bad_request"),
     NobodyReady: (503, "runner_scheduling_failure"),
 }
 """Answered with fal's code for them."""
@@ -107,6 +110,8 @@ def handle(app: FastAPI) -> None:
 
 def answered(exc: EnlargerError) -> JSONResponse:
     """Return the answer for one of our errors."""
+    if isinstance(exc, RequestUnknown):
+        return JSONResponse({"detail": str(exc), "status": "NOT_FOUND"}, 404)
     for known, status in PLAIN.items():
         if isinstance(exc, known):
             return plain(status, str(exc))
@@ -137,11 +142,15 @@ def listed(complaints: list[dict[str, Any]]) -> JSONResponse:
     return JSONResponse({"detail": complaints}, 422, protocol.retry_headers(422))
 
 
-def _ours(_request: Request, exc: Exception) -> JSONResponse:
+def _ours(request: Request, exc: Exception) -> JSONResponse:
     assert isinstance(exc, EnlargerError)
     if exc.kind is not Kind.REQUEST:
         log.warning("request.failed", reason=str(exc))
-    return answered(exc)
+    answer = answered(exc)
+    id_ = request.path_params.get("request_id", "")
+    if UUID_TEXT.fullmatch(id_) and not isinstance(exc, RequestUnknown):
+        answer.headers["x-fal-request-id"] = id_
+    return answer
 
 
 def _routing(_request: Request, exc: Exception) -> JSONResponse:

@@ -8,7 +8,7 @@ import click
 from scheduler.cli.options import as_json
 
 if TYPE_CHECKING:
-    from scheduler.ledger.tables import ApiKey
+    from scheduler.ledger.request_tables import ApiKey
 
 SCOPES = ("requests", "files", "batches", "metrics")
 

@@ -16,7 +16,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from scheduler.errors import KeyUnknown
-from scheduler.ledger.tables import ApiKey
+from scheduler.ledger.request_tables import ApiKey
 
 
 class Scope(StrEnum):

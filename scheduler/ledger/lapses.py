@@ -11,8 +11,12 @@ from sqlalchemy.orm import Session
 
 from scheduler.ledger.jobs import Ticket
 
+MAX_FAILURES = "max_failures"
+"""The option of a batch, or of a feed, whose jobs may fail less often than the settings allow."""
+
 _LAPSED = """
     select jobs.id, jobs.epoch, jobs.failures from jobs
+    join batches on batches.id = jobs.batch_id
     left join leases on leases.worker_id = jobs.worker_id
     where jobs.state = 'running'
         and (leases.expires_at is null or leases.expires_at < :now or jobs.deadline < :now)
@@ -20,14 +24,15 @@ _LAPSED = """
     order by jobs.id limit :limit
     for update of jobs skip locked
 """
+_BUDGET = f"coalesce(cast(batches.options ->> '{MAX_FAILURES}' as int), :max_failures)"
 _PUT_BACK = text(f"""
-with lapsed as ({_LAPSED.format(budget="jobs.failures + 1 < :max_failures")})
+with lapsed as ({_LAPSED.format(budget=f"jobs.failures + 1 < {_BUDGET}")})
 update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at = null,
     run_after = :now, failures = jobs.failures + 1, alone = true
 from lapsed where jobs.id = lapsed.id
 returning jobs.id
 """)  # noqa: S608 - made of constants
-_EXHAUSTED = text(_LAPSED.format(budget="jobs.failures + 1 >= :max_failures"))
+_EXHAUSTED = text(_LAPSED.format(budget=f"jobs.failures + 1 >= {_BUDGET}"))
 
 
 def put_back(session: Session, *, now: datetime, max_failures: int, limit: int = 1000) -> set[UUID]:

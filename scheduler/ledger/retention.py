@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from scheduler.ledger import periods
+from scheduler.ledger import periods, requests
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,7 @@ def prune(
     if _over(session, period, now=now, keep=keep_jobs):
         session.execute(_MARK, {"low": low, "high": high, "now": now})
         session.execute(_UNSUBSCRIBE, {"low": low, "high": high})
+        requests.forget(session, low, high)
         session.execute(
             text(f"drop table jobs_{period}, events_{period}, deliveries_{period}"),
         )

@@ -290,22 +290,6 @@ class Lease(Base):
     expires_at: Mapped[datetime]
 
 
-class ApiKey(Base):
-    """A key to the API; of its secret there is only the SHA-256."""
-
-    __tablename__ = "api_keys"
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    name: Mapped[str]
-    owner: Mapped[str]
-    secret_hash: Mapped[bytes] = mapped_column(LargeBinary)
-    scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
-    max_queued: Mapped[int | None]
-    per_minute: Mapped[int | None]
-    created_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
-    revoked_at: Mapped[datetime | None]
-
-
 class File(Base):
     """A file that somebody handed in; its bytes lie under their digest, and may be shared.
 

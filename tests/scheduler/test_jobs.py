@@ -218,6 +218,15 @@ def test_the_lapse_that_uses_up_the_budget_fails_the_job(ledger: Ledger) -> None
         assert batches.progress(session, batch).failed == 1
 
 
+def test_a_job_whose_batch_allows_no_second_try_fails_with_its_first_lapse(
+    ledger: Ledger,
+) -> None:
+    batch = make_batch(ledger, 1, options='{"max_failures": 1}')
+    claim(ledger, queue(ledger, batch), make_worker(ledger, lease_s=0.001))
+
+    assert lapse(ledger, timedelta(seconds=1)) == (0, 1)
+
+
 def wait_until_due(ledger: Ledger) -> None:
     with ledger.begin() as session:
         session.execute(text("update jobs set run_after = now()"))

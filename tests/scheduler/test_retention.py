@@ -7,14 +7,15 @@ from uuid_utils.compat import uuid7
 
 from scheduler import keeping
 from scheduler.errors import BatchPruned, LedgerUnavailable
-from scheduler.ledger import batches, jobs, periods, retries
+from scheduler.ledger import batches, jobs, periods, requests, retries
 from scheduler.ledger.jobs import Ending
+from scheduler.ledger.requests import JobLog, NewRequest
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
 from scheduler.loop import settle
 from scheduler.settings import Settings
 from scheduler.steering import Steerer
-from tests.factories import make_batch
+from tests.factories import ENDPOINT, make_batch
 from tests.scheduler.command import enlarger
 from tests.scheduler.test_jobs import queue
 
@@ -53,6 +54,10 @@ def test_a_week_goes_with_rows_and_events_and_the_batch_keeps_its_counters(
     ledger: Ledger, settings: Settings
 ) -> None:
     batch = make_batch(ledger, 3, id=OLD)
+    with ledger.begin() as session:
+        first = periods.job_id(batch, 1)
+        requests.add(session, NewRequest(id=first, owner="", endpoint=ENDPOINT, cdn=""))
+        requests.keep_logs(session, [JobLog(job_id=first, epoch=1, entries="[]")])
     end(ledger, batch, days_ago=31)
     young = make_batch(ledger, 2)
 
@@ -60,6 +65,7 @@ def test_a_week_goes_with_rows_and_events_and_the_batch_keeps_its_counters(
 
     assert pruned == [(periods.period_of(OLD), True)]
     assert count(ledger, "jobs") == 2
+    assert (count(ledger, "requests"), count(ledger, "job_logs")) == (0, 0)
     with ledger.begin() as session:
         progress = batches.progress(session, batch)
         assert (progress.state, progress.succeeded, progress.total) == ("finished", 3, 3)

@@ -1,6 +1,7 @@
 """What becomes of a job by the kind of its error."""
 
 import json
+from typing import Any
 
 import pytest
 from uuid_utils.compat import uuid7
@@ -8,6 +9,7 @@ from uuid_utils.compat import uuid7
 from models.errors import Cancelled
 from scheduler.errors import StorageUnavailable
 from scheduler.ledger.jobs import Claimed, Ending, Release
+from scheduler.ledger.lapses import MAX_FAILURES
 from scheduler.settings import Settings
 from tests.factories import make_row
 from workers.life import Bundle, Life, Unwanted
@@ -16,7 +18,7 @@ from workers.verdict import TRACEBACK_CHARACTERS, backoff_s, verdict
 SETTINGS = Settings(backoff_s=5.0, backoff_max_s=60.0, max_failures=3)
 
 
-def make_life(*, failures: int = 0) -> Life:
+def make_life(*, failures: int = 0, options: dict[str, Any] | None = None) -> Life:
     row = make_row(1)
     job = Claimed(
         id=uuid7(),
@@ -33,7 +35,7 @@ def make_life(*, failures: int = 0) -> Life:
         failures=failures,
         alone=False,
         owner="",
-        options={},
+        options=options or {},
         folder="file:///",
     )
     return Life(job, Bundle(1))
@@ -125,3 +127,10 @@ def test_a_model_that_cancels_itself_has_a_bug() -> None:
 
     assert isinstance(result, Ending)
     assert json.loads(str(result.error))["kind"] == "program"
+
+
+def test_a_job_whose_batch_allows_no_second_try_fails_at_its_first_failure() -> None:
+    result = verdict(make_life(options={MAX_FAILURES: 1}), StorageUnavailable("503"), SETTINGS)
+
+    assert isinstance(result, Ending)
+    assert "gave up after 1 attempt" in str(result.error)

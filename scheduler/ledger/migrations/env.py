@@ -3,7 +3,11 @@
 from alembic import context
 from sqlalchemy import NullPool, create_engine, text
 
-from scheduler.ledger import trigger_tables, webhook_tables  # noqa: F401 - register their tables
+from scheduler.ledger import (  # noqa: F401 - they register their tables
+    request_tables,
+    trigger_tables,
+    webhook_tables,
+)
 from scheduler.ledger.tables import Base
 
 LOCK = 0x656E6C61  # any constant will do; it is only ever compared with itself

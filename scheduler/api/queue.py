@@ -1,0 +1,143 @@
+"""fal's queue: submit, status, stream, result, cancel."""
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import APIRouter, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+
+from scheduler.api import answers, bodies, wishes
+from scheduler.api.answers import Entries
+from scheduler.api.desk import Accepted, Submission
+from scheduler.api.edge import REQUEST_ID, visit_of
+from scheduler.api.hub import Follower
+from scheduler.api.keyring import RequestsCaller
+from scheduler.api.places import Area
+from scheduler.ledger import requests
+from scheduler.ledger.keys import Caller
+from scheduler.ledger.requests import Standing
+
+router = APIRouter(prefix="/queue", tags=["queue"])
+
+PING_S = 15.0
+"""Node's fetch drops a body that is silent for 300 s."""
+REQUEST = "/{path:path}/requests/{request_id}"
+
+
+@router.get(REQUEST + "/status")
+def read_status(
+    path: str, request_id: str, request: Request, caller: RequestsCaller, logs: str = ""
+) -> Response:
+    """Tell where a request stands."""
+    state = request.app.state
+    with state.ledger.autocommit(durable=False) as connection:
+        standing = answers.find(connection, request, path, caller.owner, request_id)
+        entries: Entries | None = None
+        if logs.lower() in answers.YES:
+            entries = answers.log_entries(connection, state.hub, standing.id)[1]
+    addresses = answers.urls(request, standing.endpoint, standing.id)
+    document = answers.status(standing, addresses, entries)
+    return answers.answer(document, answers.status_code(standing), standing.id)
+
+
+@router.get(REQUEST + "/status/stream")
+async def stream_status(
+    path: str, request_id: str, request: Request, caller: RequestsCaller, logs: str = ""
+) -> Response:
+    """Tell where a request stands, again at each change, until it has ended."""
+    standing = await run_in_threadpool(_find, request, path, caller, request_id)
+    return StreamingResponse(
+        _events(request, standing, logs=logs.lower() in answers.YES),
+        media_type="text/event-stream",
+        headers={REQUEST_ID: str(standing.id), "cache-control": "no-store"},
+    )
+
+
+@router.get(REQUEST + "/response", include_in_schema=False)
+@router.get(REQUEST)
+def read_result(path: str, request_id: str, request: Request, caller: RequestsCaller) -> Response:
+    """Return the result, or why there is none."""
+    state = request.app.state
+    standing = _find(request, path, caller, request_id)
+    return answers.result(state.ledger, state.publisher, standing)
+
+
+@router.put(REQUEST + "/cancel")
+def cancel(path: str, request_id: str, request: Request, caller: RequestsCaller) -> Response:
+    """Let a request not run; what runs already may finish all the same."""
+    standing = _find(request, path, caller, request_id)
+    with request.app.state.ledger.begin() as session:
+        accepted = requests.cancel(session, standing.id)
+    word = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
+    return answers.answer({"status": word}, 202 if accepted else 400, standing.id)
+
+
+@router.post("/{path:path}")
+async def submit(path: str, request: Request, caller: RequestsCaller) -> Response:
+    """Take a request in; it waits for its turn."""
+    accepted = await take_in(path, request, caller)
+    id_ = str(accepted.id)
+    document: dict[str, Any] = {
+        "status": answers.IN_QUEUE,
+        "request_id": id_,
+        "gateway_request_id": id_,
+        "queue_position": accepted.position,
+        **answers.urls(request, path, accepted.id),
+    }
+    return answers.answer(document, 200, accepted.id)
+
+
+async def take_in(endpoint: str, request: Request, caller: Caller) -> Accepted:
+    """Read a request's body and write it into the ledger."""
+    state = request.app.state
+    wanted = wishes.read(request.headers, request.query_params)
+    body = await bodies.read_object(request, max_bytes=state.settings.max_body_bytes)
+    submission = Submission(
+        endpoint=endpoint,
+        body=body,
+        caller=caller,
+        wishes=wanted,
+        cdn=visit_of(request).bases.of(Area.CDN),
+    )
+    accepted: Accepted = await run_in_threadpool(state.desk.submit, submission)
+    return accepted
+
+
+def _find(request: Request, path: str, caller: Caller, request_id: str) -> Standing:
+    with request.app.state.ledger.autocommit(durable=False) as connection:
+        return answers.find(connection, request, path, caller.owner, request_id)
+
+
+async def _events(request: Request, standing: Standing, *, logs: bool) -> AsyncIterator[str]:
+    """Yield a server-sent event for each change, with the lines of the log that are new."""
+    addresses = answers.urls(request, standing.endpoint, standing.id)
+    told = None
+    with request.app.state.hub.follow(standing) as follower:
+        while True:
+            standing = follower.standing
+            entries = await _unseen(request, follower) if logs else None
+            if standing.mark != told or entries:
+                told = standing.mark
+                document = answers.status(standing, addresses, entries)
+                yield f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
+            if standing.ended:
+                return
+            while not await follower.wait(PING_S):
+                yield ": ping\n\n"
+
+
+async def _unseen(request: Request, follower: Follower) -> Entries:
+    """Return the lines that a follower was not given yet; the ledger has those that came before."""
+    heard = request.app.state.hub.heard(follower.standing.id)
+    epoch, lines = heard.epoch, heard.lines
+    if follower.is_new or follower.standing.ended:
+        epoch, lines = await run_in_threadpool(_log, request, follower.standing)
+    return follower.unseen(epoch, lines)
+
+
+def _log(request: Request, standing: Standing) -> tuple[int, Entries]:
+    state = request.app.state
+    with state.ledger.autocommit(durable=False) as connection:
+        return answers.log_entries(connection, state.hub, standing.id)
