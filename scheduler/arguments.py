@@ -4,6 +4,7 @@ Only the catalogue's torch-free schemas are needed for it.
 """
 
 import json
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ IMAGE = "image_url"
 PLACEHOLDER = "file:///image"
 REMEMBERED = 4096
 SHOWN_CHARACTERS = 80
+MAX_SEED = 2**31 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,11 @@ def checked(endpoint: str, arguments: Mapping[str, Any]) -> Arguments:
         reason = f"arguments: {exc}; use what JSON can express"
         raise ArgumentInvalid(reason, field="arguments") from exc
     return dict(_checked(endpoint, text))
+
+
+def draw_seed() -> int:
+    """Return a seed for a job that names none."""
+    return secrets.randbelow(MAX_SEED)
 
 
 @lru_cache(maxsize=REMEMBERED)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import secrets
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,12 +25,12 @@ from scheduler.manifests import Dialect, Item, Rejected, Row, Skipped, Source, o
 from scheduler.naming import Naming
 from scheduler.settings import Settings
 from scheduler.storage import Storage
+from scheduler.triggers import backfill
 
 log = structlog.get_logger()
 
 FIRST_ROWS = 100
 """The first chunk is small, so that the first jobs start at once."""
-MAX_SEED = 2**31 - 1
 TRACEBACK_CHARACTERS = 8000
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -128,7 +127,17 @@ class Reader:
         return {pipeline: reason for pipeline, reason in found.items() if reason is not None}
 
     def _begin(self, batch: Batch) -> Reading:
-        source = open_source(
+        source = self._source(batch)
+        return Reading(
+            cursor=batch.cursor,
+            entries=iter(source.rows(batch.cursor)),
+            intake=Intake(batch, source),
+        )
+
+    def _source(self, batch: Batch) -> Source:
+        if "trigger" in batch.options:
+            return backfill.source_of(self._storage, batch)
+        return open_source(
             self._storage,
             batch.source,
             include=batch.options["include"],
@@ -136,11 +145,6 @@ class Reader:
             dialect=Dialect.from_json(batch.options.get("dialect", {})),
             destination=batch.destination,
             version=batch.source_version,
-        )
-        return Reading(
-            cursor=batch.cursor,
-            entries=iter(source.rows(batch.cursor)),
-            intake=Intake(batch, source),
         )
 
     def _back_off(self, batch: Batch, exc: StorageUnavailable) -> None:
@@ -183,8 +187,10 @@ class Intake:
     def chunk(self, entries: list[Item], *, before: dict[str, Any] | None, last: bool) -> Chunk:
         """Return the entries as a chunk; a row that can't become a job is rejected, not raised."""
         rows = [self._row(entry) for entry in entries if not isinstance(entry, Skipped)]
+        trigger = self._batch.options.get("trigger")
         return Chunk(
             rows=rows,
+            trigger_id=None if trigger is None else UUID(trigger),
             skipped=len(entries) - len(rows),
             before=before,
             cursor=entries[-1].cursor if entries else before,
@@ -221,7 +227,8 @@ class Intake:
             arguments=_json(checked, "arguments"),
             passthrough=_json(dict(row.passthrough), "passthrough") if row.passthrough else None,
             # Drawn here, so that every attempt and every worker makes the same image.
-            seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
+            seed=seed if seed is not None else arguments.draw_seed(),
+            object=row.object,
         )
 
     def _refused(self, row: Row, exc: RequestError) -> NewJob:
@@ -236,6 +243,7 @@ class Intake:
             custom_id=_storable(row.custom_id),
             arguments=_kept(given) or "{}",
             passthrough=_kept(dict(row.passthrough)) if row.passthrough else None,
+            object=row.object,
         )
 
     def _rejected(self, line: int, field: str | None, reason: str, *, text: str | None) -> NewJob:

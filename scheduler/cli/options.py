@@ -65,25 +65,28 @@ def _value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         return text
 
 
+endpoint = click.option(
+    "--endpoint",
+    default=DEFAULT_ENDPOINT,
+    show_default=True,
+    metavar="ID",
+    help="See `enlarger endpoints`.",
+)
+arguments = click.option(
+    "--set",
+    "arguments",
+    multiple=True,
+    metavar="NAME=VALUE",
+    callback=_arguments,
+    help="An argument of the endpoint; again for more.",
+)
+
 _ORDER = (
     click.option(
         "--to", "destination", required=True, metavar="DEST", help="Folder or s3:// prefix."
     ),
-    click.option(
-        "--endpoint",
-        default=DEFAULT_ENDPOINT,
-        show_default=True,
-        metavar="ID",
-        help="See `enlarger endpoints`.",
-    ),
-    click.option(
-        "--set",
-        "arguments",
-        multiple=True,
-        metavar="NAME=VALUE",
-        callback=_arguments,
-        help="An argument of the endpoint; again for more.",
-    ),
+    endpoint,
+    arguments,
     click.option(
         "--include",
         multiple=True,

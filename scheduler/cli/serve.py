@@ -1,4 +1,4 @@
-"""``enlarger scheduler`` and ``enlarger worker``: the processes that a system is made of."""
+"""``enlarger scheduler``, ``worker`` and ``events``: the processes that a system is made of."""
 
 import os
 import sys
@@ -23,6 +23,26 @@ def scheduler() -> None:
     loaded = settings.load()
     logs.configure(loaded)
     loop.run(loaded)
+
+
+@click.command()
+def events() -> None:
+    """Take the events of buckets from the SQS queues of ENLARGER_EVENT_QUEUES, until stopped.
+
+    The scheduler that leads does so as well; this is for more of them than it has time for, and
+    for a network that it can't reach. Run as many as you like.
+
+    \b
+    Example:
+      export ENLARGER_EVENT_QUEUES=https://sqs.eu-central-1.amazonaws.com/123456789012/photos
+      enlarger events
+    """
+    from scheduler import logs, settings
+    from scheduler.triggers import queues
+
+    loaded = settings.load()
+    logs.configure(loaded)
+    queues.run(loaded)
 
 
 @click.command()

@@ -65,14 +65,25 @@ def append(session: Session, feed: Feed, rows: Sequence[NewJob]) -> list[UUID]:
         feed: Where they belong.
         rows: At least one; a row with an `error` is counted as rejected and never runs.
     """
+    batch_id, lines = _current(session, feed, lines=len(rows))
+    ids = [periods.job_id(batch_id, line) for line in lines]
+    _insert(session, batch_id, list(zip(ids, lines, rows, strict=True)))
+    return ids
+
+
+def current(session: Session, feed: Feed) -> UUID:
+    """Return a feed's open batch: for what has to be there before the jobs that are appended."""
+    return _current(session, feed, lines=0)[0]
+
+
+def _current(session: Session, feed: Feed, *, lines: int) -> tuple[UUID, Sequence[int]]:
+    """Return a feed's open batch, opened if need be, and so many lines for it."""
     session.execute(_SHARE, {"space": _LOCK, "key": _lock_key(feed.key)})
-    found = session.execute(_FIND, {"key": feed.key, "count": len(rows)}).one_or_none()
+    found = session.execute(_FIND, {"key": feed.key, "count": lines}).one_or_none()
     if found is None:
         _open(session, feed)
-        found = session.execute(_FIND, {"key": feed.key, "count": len(rows)}).one()
-    ids = [periods.job_id(found.id, line) for line in found.lines]
-    _insert(session, found.id, list(zip(ids, found.lines, rows, strict=True)))
-    return ids
+        found = session.execute(_FIND, {"key": feed.key, "count": lines}).one()
+    return found.id, found.lines
 
 
 _SHARE = text("select pg_advisory_xact_lock_shared(:space, :key)")

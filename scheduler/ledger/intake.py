@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from scheduler.errors import RowInvalid
+from scheduler.ledger import triggers
 from scheduler.ledger.periods import MAX_LINE, job_id
 from scheduler.ledger.tables import JobState
 
@@ -42,7 +43,8 @@ class NewJob:
     """A row on its way in; `arguments`, `passthrough` and `error` are JSON texts.
 
     `error` is set for a row that is rejected: it is counted and reported, and never runs. `line`
-    is the row's place in its source; a feed gives its jobs lines of its own.
+    is the row's place in its source; a feed gives its jobs lines of its own. Where `object` is set,
+    the chunk's trigger takes it with the row, or leaves the row out since it was taken before.
     """
 
     line: int
@@ -57,6 +59,7 @@ class NewJob:
     seed: int | None
     source_alternative: str | None = None
     error: str | None = None
+    object: UUID | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,7 @@ class Chunk:
     """Consecutive rows of a source: the cursor they were read from, and the one after them."""
 
     rows: Sequence[NewJob]
+    trigger_id: UUID | None = None
     skipped: int
     before: dict[str, Any] | None
     cursor: dict[str, Any] | None
@@ -92,6 +96,7 @@ def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
     ).one()
     if row.state != "reading" or row.cursor != chunk.before:
         return False
+    chunk = _untaken(session, chunk)
     _check_lines(chunk.rows)
     _copy_or_stage(session, batch_id, chunk.rows)
     _count(session, batch_id, chunk)
@@ -110,6 +115,16 @@ def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
         },
     )
     return True
+
+
+def _untaken(session: Session, chunk: Chunk) -> Chunk:
+    """Return a chunk without what its trigger took before; it has taken the rest from now on."""
+    if chunk.trigger_id is None:
+        return chunk
+    objects = {row.object for row in chunk.rows if row.object is not None}
+    fresh = triggers.take(session, chunk.trigger_id, objects)
+    rows = [row for row in chunk.rows if row.object is None or row.object in fresh]
+    return replace(chunk, rows=rows, skipped=chunk.skipped + len(chunk.rows) - len(rows))
 
 
 def _check_lines(rows: Sequence[NewJob]) -> None:

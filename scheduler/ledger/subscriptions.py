@@ -117,6 +117,14 @@ def _checked(events: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(events))
 
 
+def has_any(session: Session, batch_id: UUID) -> bool:
+    """Tell whether anybody is told of a batch by a subscription of its own."""
+    found = session.scalar(
+        select(Subscription.id).where(Subscription.batch_id == batch_id).limit(1)
+    )
+    return found is not None
+
+
 def standing(session: Session) -> list[Subscription]:
     """Return the subscriptions that people look after: all but those of single jobs."""
     return list(

@@ -56,14 +56,29 @@ def pause(session: Session, name: str, *, paused: bool) -> bool:
     return changed
 
 
-def remove(session: Session, name: str) -> None:
-    """Let a rule take nothing more; what it has made runs on.
+def remove(session: Session, name: str) -> UUID:
+    """Let a rule take nothing more, and return its id; what it has made runs on.
 
     Raises:
         TriggerUnknown: There is no such rule.
     """
     found = find(session, name)
     found.removed_at = database_time(session)
+    return found.id
+
+
+_COUNT = text("""
+select cast(options ->> 'trigger' as uuid) as id, sum(total + coalesce(fresh, 0)) as jobs
+from batches left join lateral (
+    select sum(batch_deltas.total) as fresh from batch_deltas where batch_id = batches.id
+) deltas on true
+where options ? 'trigger' group by 1
+""")
+
+
+def counts(session: Session) -> dict[UUID, int]:
+    """Return how many jobs each rule has made, from its batches' counters."""
+    return {row.id: int(row.jobs) for row in session.execute(_COUNT)}
 
 
 def lock(session: Session) -> None:
@@ -158,12 +173,12 @@ def forget(session: Session, *, before: datetime | None, limit: int) -> int:
     Returns:
         How many entries went; at most `limit` of each kind.
     """
-    gone = _count(session, _FORGET_REMOVED, {"limit": limit})
+    gone = _rows(session, _FORGET_REMOVED, {"limit": limit})
     session.execute(_BURY_REMOVED)
     if before is not None:
-        gone += _count(session, _FORGET, {"before": before, "limit": limit})
+        gone += _rows(session, _FORGET, {"before": before, "limit": limit})
     return gone
 
 
-def _count(session: Session, statement: Any, parameters: Mapping[str, Any]) -> int:  # noqa: ANN401
+def _rows(session: Session, statement: Any, parameters: Mapping[str, Any]) -> int:  # noqa: ANN401
     return session.connection().execute(statement, parameters).rowcount

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
+from uuid import UUID
 
 Cursor: TypeAlias = dict[str, Any]
 """Where a reader stands, ready for JSON. Each kind of source has its own; nobody else looks in."""
@@ -37,6 +38,7 @@ class Row:
         custom_id: The row's own id; nobody checks that it is unique.
         arguments: The row's arguments for the endpoint, over those of the batch.
         passthrough: Further columns, carried into the results.
+        object: What stands for the image's version, where a trigger must not take it twice.
         cursor: Reading from here goes on with the next row.
     """
 
@@ -48,6 +50,7 @@ class Row:
     custom_id: str | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
     passthrough: Mapping[str, Any] = field(default_factory=dict)
+    object: UUID | None = None
     cursor: Cursor
 
 

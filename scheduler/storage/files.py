@@ -99,8 +99,10 @@ class FileStore:
         with self._body(source, start=0, version=None, etag=known.etag) as body:
             return _replace(place, _unchanged(source, body, known), only_if_absent=False)
 
-    def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
-        """Walk a folder."""
+    def list(
+        self, prefix: Address, *, after: Address | None, versioned: bool
+    ) -> Iterator[ObjectInfo]:
+        """Walk a folder; its files have no versions."""
         root = prefix.folder()
         with file_errors(root):
             os.scandir(root.key).close()

@@ -37,7 +37,7 @@ class ObjectInfo:
         size: In bytes.
         etag: Changes whenever the bytes do; for a file its modification time and size.
         modified: When it was last written, in UTC.
-        version: As for `Blob`; listings do not have it.
+        version: As for `Blob`; listings do not have it unless they are asked for it.
         content_type: As for `Blob`; listings do not have it.
         metadata: The user metadata, decoded; files and listings have none.
     """
@@ -115,7 +115,9 @@ class Store(Protocol):
         """Store what another object of this store holds, without its bytes passing through here."""
         ...
 
-    def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: Address, *, after: Address | None, versioned: bool
+    ) -> Iterator[ObjectInfo]:
         """Describe every object below a prefix."""
         ...
 

@@ -20,6 +20,7 @@ from scheduler.storage.address import Address
 from scheduler.storage.objects import Blob, ObjectInfo, Stored
 from scheduler.storage.s3_body import S3Body
 from scheduler.storage.s3_errors import s3_errors, status_of
+from scheduler.storage.s3_listing import kept_version, newest_versions, objects
 from scheduler.storage.s3_metadata import decoded, encoded
 from scheduler.storage.s3_write import Upload
 
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
         HeadObjectRequestTypeDef,
-        ListObjectsV2OutputTypeDef,
-        ListObjectsV2RequestTypeDef,
     )
 
     from scheduler.settings import Settings
@@ -88,7 +87,7 @@ class S3Store:
             size=reply["ContentLength"],
             etag=reply["ETag"].strip('"'),
             modified=reply["LastModified"],
-            version=_kept_version(reply.get("VersionId")),
+            version=kept_version(reply.get("VersionId")),
             content_type=reply.get("ContentType"),
             metadata=decoded(reply.get("Metadata", {})),
         )
@@ -142,28 +141,13 @@ class S3Store:
         upload = self._upload(place, content_type, metadata, only_if_absent=False)
         return upload.copied(source, known)
 
-    def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
-        """List a prefix page by page, each asked for by the last key of the one before.
-
-        Continuation tokens expire while a reader pauses; a key does not.
-        """
+    def list(
+        self, prefix: Address, *, after: Address | None, versioned: bool
+    ) -> Iterator[ObjectInfo]:
+        """List a prefix; with the versions' ids, in constant memory just the same."""
         last = "" if after is None else after.key
-        more = True
-        while more:
-            page = self._page(prefix, last)
-            entries = page.get("Contents", [])
-            more = page.get("IsTruncated", False)
-            if (entries and entries[0]["Key"] <= last) or (more and not entries):
-                reason = f"{prefix}: this server can't continue a listing behind a key (StartAfter)"
-                raise StorageRefused(reason)
-            for entry in entries:
-                last = entry["Key"]
-                yield ObjectInfo(
-                    address=str(Address(scheme="s3", bucket=prefix.bucket, key=last)),
-                    size=entry["Size"],
-                    etag=entry["ETag"].strip('"'),
-                    modified=entry["LastModified"],
-                )
+        found = newest_versions if versioned else objects
+        return found(self._client, prefix, last, pays=self._settings.s3_requester_pays)
 
     def delete(self, place: Address) -> None:
         """Remove an object; a bucket with versions keeps the old ones."""
@@ -225,15 +209,6 @@ class S3Store:
             raise StorageRefused(f"{place}: this server can't read from a byte on (Range)")
         return reply
 
-    def _page(self, prefix: Address, last: str) -> "ListObjectsV2OutputTypeDef":
-        request: ListObjectsV2RequestTypeDef = {"Bucket": prefix.bucket, "Prefix": prefix.key}
-        if last:
-            request["StartAfter"] = last
-        if self._settings.s3_requester_pays:
-            request["RequestPayer"] = "requester"
-        with s3_errors(prefix):
-            return self._client.list_objects_v2(**request)
-
     def _upload(
         self,
         place: Address,
@@ -281,7 +256,7 @@ class _Source:
             return None
         self.etag = reply.get("ETag", "").strip('"') or None
         self.size = start + reply["ContentLength"]
-        self.found_version = _kept_version(reply.get("VersionId"))
+        self.found_version = kept_version(reply.get("VersionId"))
         self.content_type = reply.get("ContentType")
         self.metadata = decoded(reply.get("Metadata", {}))
         return reply["Body"]
@@ -322,8 +297,3 @@ def _connect(
 def _refuse_folder(place: Address) -> None:
     if not place.key:
         raise ObjectMissing(f"{place}: this is a bucket, no object; add a key")
-
-
-def _kept_version(version: str | None) -> str | None:
-    """Drop what a bucket that keeps no versions answers."""
-    return None if version in (None, "", "null") else version

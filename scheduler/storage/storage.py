@@ -160,7 +160,9 @@ class Storage:
             origin, place, known=known, content_type=content_type, metadata=metadata or {}
         )
 
-    def list(self, prefix: str, *, after: str | None = None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: str, *, after: str | None = None, versioned: bool = False
+    ) -> Iterator[ObjectInfo]:
         """Describe every object whose address begins with `prefix`, in a stable total order.
 
         The order is that of the names' bytes, the same for a folder as for its copy on S3. A
@@ -170,6 +172,7 @@ class Storage:
         Args:
             prefix: An S3 prefix, taken literally, or a folder.
             after: The address of the last object that was seen; the listing goes on behind it.
+            versioned: Tell the versions' ids, where a bucket keeps versions.
 
         Raises:
             ObjectMissing: There is no such bucket or folder.
@@ -178,7 +181,7 @@ class Storage:
         """
         place = parse_address(prefix)
         last = None if after is None else parse_address(after)
-        return self._store(place).list(place, after=last)
+        return self._store(place).list(place, after=last, versioned=versioned)
 
     def delete(self, address: str) -> None:
         """Remove an object; that it is not there is no error."""
@@ -192,7 +195,7 @@ class Storage:
         """
         place = parse_address(folder)
         with suppress(ObjectMissing):
-            for found in self._store(place).list(place, after=None):
+            for found in self._store(place).list(place, after=None, versioned=False):
                 self.delete(found.address)
         if place.scheme == "file":
             remove_if_empty(place)

@@ -144,7 +144,9 @@ class WebStore:
         """Refuse."""
         _refuse_writing(place)
 
-    def list(self, prefix: Address, *, after: Address | None) -> Iterator[ObjectInfo]:
+    def list(
+        self, prefix: Address, *, after: Address | None, versioned: bool
+    ) -> Iterator[ObjectInfo]:
         """Refuse: the web has no listings."""
         reason = f"{prefix}: a web address can't be listed; name its files in a manifest"
         raise StorageRefused(reason)

@@ -5,10 +5,10 @@ object again, in another message or in a listing, waits for that transaction, an
 """
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy.orm import Session
 
@@ -16,13 +16,13 @@ from models import catalog
 from models.errors import RequestError
 from models.schema import Arguments
 from scheduler import arguments
-from scheduler.ingest import MAX_SEED
-from scheduler.ledger import feeds, triggers
+from scheduler.ledger import feeds, subscriptions, triggers
 from scheduler.ledger.feeds import Feed
 from scheduler.ledger.intake import NewJob
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.trigger_tables import HeldArrival, Trigger
 from scheduler.triggers import filters
+from scheduler.triggers.about import about, options_of
 from scheduler.triggers.arrival import Arrival
 from scheduler.triggers.destination import Target, target_of
 
@@ -82,8 +82,23 @@ def _append(session: Session, trigger: Trigger, arrivals: Iterable[Arrival]) -> 
     new = [arrival for identity, arrival in by_identity.items() if identity in fresh]
     if new:
         folder, rows = _jobs(trigger, new)
-        feeds.append(session, _feed(trigger, folder), rows)
+        feed = _feed(trigger, folder)
+        if trigger.webhook is not None:
+            _subscribe(session, trigger, trigger.webhook, feeds.current(session, feed))
+        feeds.append(session, feed, rows)
     return len(new)
+
+
+def _subscribe(session: Session, trigger: Trigger, url: str, batch_id: UUID) -> None:
+    """See to it that a rule's webhook hears of the jobs of its feed's open batch."""
+    if not subscriptions.has_any(session, batch_id):
+        subscriptions.subscribe(
+            session,
+            url=url,
+            events=subscriptions.JOB_ENDS,
+            batch_id=batch_id,
+            owner=trigger.owner,
+        )
 
 
 def _feed(trigger: Trigger, folder: str) -> Feed:
@@ -95,11 +110,6 @@ def _feed(trigger: Trigger, folder: str) -> Feed:
         priority=trigger.priority,
         options=options_of(trigger),
     )
-
-
-def options_of(trigger: Trigger) -> dict[str, Any]:
-    """Return the options of a batch of a rule's jobs; by `trigger`, workers refuse our results."""
-    return {"in_place": False, "only_if_absent": False, "trigger": str(trigger.id)}
 
 
 def _jobs(trigger: Trigger, arrivals: Sequence[Arrival]) -> tuple[str, list[NewJob]]:
@@ -132,7 +142,7 @@ def _job(trigger: Trigger, target: Target, checked: Arguments, arrival: Arrival)
         custom_id=None,
         arguments=json.dumps(checked),
         passthrough=json.dumps(about(trigger, arrival)),
-        seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
+        seed=seed if seed is not None else arguments.draw_seed(),
     )
 
 
@@ -151,13 +161,3 @@ def _rejected(trigger: Trigger, arrival: Arrival, exc: RequestError) -> NewJob:
         seed=None,
         error=json.dumps(error),
     )
-
-
-def about(trigger: Trigger, arrival: Arrival) -> dict[str, Any]:
-    """Return what a job's results say of its arrival."""
-    return {
-        "trigger": trigger.name,
-        "version_id": arrival.version,
-        "etag": arrival.etag,
-        "arrived_at": arrival.at.isoformat(),
-    }

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
@@ -17,7 +18,8 @@ from scheduler.errors import (
     ObjectMissing,
     TriggerInvalid,
 )
-from scheduler.ledger import fleet, triggers
+from scheduler.guard import parse_url
+from scheduler.ledger import batches, fleet, intake, triggers
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.trigger_tables import Trigger
 from scheduler.manifests.rows import unstorable
@@ -33,7 +35,8 @@ class Rule(BaseModel):
     """A rule, by the names that it has on the command line and in a file.
 
     Attributes:
-        name: Lower-case letters, digits, dots, hyphens and underscores; what it is called by.
+        name: Lower-case letters, digits, dots, hyphens and underscores; what it is called by. Made
+            of bucket and prefix where it is not given.
         bucket: Objects of this bucket become jobs,
         prefix: if their key begins so,
         suffix: ends in one of these (as written; if there are any),
@@ -88,7 +91,7 @@ def parse_rule(fields: Mapping[str, Any]) -> Rule:
         TriggerInvalid: A field is missing, unknown, or of the wrong type or range.
     """
     try:
-        rule = Rule.model_validate(fields)
+        rule = Rule.model_validate({"name": _name(fields), **fields})
     except ValidationError as exc:
         error = exc.errors(include_url=False)[0]
         name = ".".join(map(str, error["loc"]))
@@ -100,6 +103,44 @@ def parse_rule(fields: Mapping[str, Any]) -> Rule:
         if any(unstorable(each) for each in ([value] if isinstance(value, str) else ())):
             raise TriggerInvalid(f"{name}: holds a NUL or half a character", field=name)
     return rule
+
+
+def _name(fields: Mapping[str, Any]) -> str:
+    """Return a name for a rule that has none, such as `photos-in` for `in/` of `photos`."""
+    place = f"{fields.get('bucket', '')}-{fields.get('prefix', '')}".lower()
+    return re.sub(r"[^a-z0-9._-]+", "-", place)[:63].strip("-._")
+
+
+def parse_file(text: str) -> list[Rule]:
+    """Read a YAML file of rules: a list of them, under the name `triggers`.
+
+    Raises:
+        TriggerInvalid: It is none, or one of them is wrong; the message says which.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as exc:
+        raise TriggerInvalid(f"file: is no YAML: {exc}", field="file") from exc
+    entries = found.get("triggers") if isinstance(found, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        reason = (
+            "file: holds no list of rules; it begins with `triggers:` and a `- bucket:` for each"
+        )
+        raise TriggerInvalid(reason, field="file")
+    rules = [_numbered(number, entry) for number, entry in enumerate(entries, start=1)]
+    names = [rule.name for rule in rules]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        reason = f"name: the file has two rules {twice!r}; give one of them another name"
+        raise TriggerInvalid(reason, field="name")
+    return rules
+
+
+def _numbered(number: int, entry: Mapping[str, Any]) -> Rule:
+    try:
+        return parse_rule(entry)
+    except TriggerInvalid as exc:
+        raise TriggerInvalid(f"rule {number}: {exc}", field=exc.field) from exc
 
 
 def save(ledger: Ledger, storage: Storage, rule: Rule, *, replace: bool) -> str:
@@ -121,6 +162,8 @@ def save(ledger: Ledger, storage: Storage, rule: Rule, *, replace: bool) -> str:
     """
     wanted = Trigger(id=uuid7(), **rule.columns())
     target = target_of(wanted)
+    if rule.webhook is not None:
+        parse_url(rule.webhook)
     _check_bucket(storage, wanted)
     storage.check_writable(target.template.folder)
     with ledger.begin() as session:
@@ -169,3 +212,16 @@ def _check_fleet(session: Session, trigger: Trigger) -> None:
     reason = fleet.obstacle(session, catalog.find(trigger.endpoint).pipeline_for(checked))
     if reason is not None:
         raise NobodyReady(f"endpoint: {reason}", field="endpoint")
+
+
+def remove(ledger: Ledger, name: str) -> None:
+    """Let a rule take nothing more, not even by a backfill; the jobs that it made run on.
+
+    Raises:
+        TriggerUnknown: There is no such rule.
+    """
+    with ledger.begin() as session:
+        trigger_id = str(triggers.remove(session, name))
+        for batch in batches.active(session):
+            if batch.options.get("trigger") == trigger_id:
+                intake.unreadable(session, batch.id, f"source: its rule {name!r} was removed")

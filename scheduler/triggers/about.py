@@ -1,0 +1,23 @@
+"""What a rule's batches and jobs say of the rule and of the arrival."""
+
+from typing import Any
+
+from scheduler.ledger.trigger_tables import Trigger
+from scheduler.triggers.arrival import Arrival
+
+
+def options_of(trigger: Trigger) -> dict[str, Any]:
+    """Return the options of a batch of a rule's jobs; by `trigger`, workers refuse our results."""
+    options = {"in_place": False, "only_if_absent": False, "trigger": str(trigger.id)}
+    # So that the jobs for another webhook are another batch, which has its own subscription.
+    return options if trigger.webhook is None else {**options, "webhook": trigger.webhook}
+
+
+def about(trigger: Trigger, arrival: Arrival) -> dict[str, Any]:
+    """Return what a job's results say of its arrival."""
+    return {
+        "trigger": trigger.name,
+        "version_id": arrival.version,
+        "etag": arrival.etag,
+        "arrived_at": arrival.at.isoformat(),
+    }
