@@ -26,6 +26,7 @@ from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
 from scheduler.sweep import Sweeper
 from scheduler.triggers import intake
+from scheduler.webhooks.process import sending
 
 log = structlog.get_logger()
 
@@ -45,7 +46,13 @@ def run(settings: Settings) -> None:
     """
     stop = stop_event()
     broker.redis_url(settings)
-    was_away = _wait_for_ledger(settings, stop)
+    was_away = wait_for_ledger(settings, stop)
+    with sending(settings, stop):  # leader or not: any number of senders may run
+        _stand(settings, stop, was_away=was_away)
+
+
+def _stand(settings: Settings, stop: threading.Event, *, was_away: bool) -> None:
+    """Lead whenever nobody else does, until stopped."""
     ledger = Ledger(settings)
     while not stop.is_set():
         try:
@@ -60,7 +67,7 @@ def run(settings: Settings) -> None:
     ledger.close()
 
 
-def _wait_for_ledger(settings: Settings, stop: threading.Event) -> bool:
+def wait_for_ledger(settings: Settings, stop: threading.Event) -> bool:
     """Migrate; a database that is still starting is waited for. Tell whether it was away."""
     was_away = False
     while not stop.is_set():

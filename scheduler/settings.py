@@ -73,6 +73,22 @@ class Settings(BaseSettings):
         default=120.0, gt=0, description="Longest time that reading one http(s) source may take."
     )
 
+    webhook_allow: Annotated[tuple[Network, ...], NoDecode] = Field(
+        default=(),
+        description="Likewise for webhooks: networks that messages may go to although they are "
+        "not public.",
+    )
+    webhook_timeout_s: float = Field(
+        default=15.0,
+        gt=0,
+        le=60,
+        description="Longest time that sending one message may take; eight times that for fal's "
+        "later tries.",
+    )
+    webhook_connections: int = Field(
+        default=16, ge=1, le=256, description="Messages on their way to one destination at once."
+    )
+
     max_input_bytes: int = Field(
         default=256 * MEBIBYTE, gt=0, description="Largest input file, in bytes."
     )
@@ -235,7 +251,12 @@ class Settings(BaseSettings):
     )
 
     @field_validator(
-        "input_allow", "trusted_proxies", "event_queues", "event_topics", mode="before"
+        "input_allow",
+        "webhook_allow",
+        "trusted_proxies",
+        "event_queues",
+        "event_topics",
+        mode="before",
     )
     @classmethod
     def _part_list(cls, value: object) -> object:

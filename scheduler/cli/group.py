@@ -93,6 +93,7 @@ COMMANDS = {
     "endpoints": ("scheduler.cli.endpoints:endpoints", "List the upscalers, or explain one."),
     "weights": ("scheduler.cli.weights:weights", "List, bring and check the models' weights."),
     "scheduler": ("scheduler.cli.serve:scheduler", "Be a scheduler until stopped."),
+    "sender": ("scheduler.cli.serve:sender", "Send webhooks until stopped."),
     "worker": ("scheduler.cli.serve:worker", "Be this host's workers until stopped."),
     "events": ("scheduler.cli.serve:events", "Take buckets' events from queues until stopped."),
     "api": ("scheduler.cli.api:api", "Serve requests over HTTP until stopped."),

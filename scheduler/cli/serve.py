@@ -9,7 +9,7 @@ import click
 
 @click.command()
 def scheduler() -> None:
-    """Read sources, dispatch, sweep and report, until stopped.
+    """Read sources, dispatch, sweep, report and send webhooks, until stopped.
 
     Run as many as you like: one leads, the others wait to take over. It brings the database to the
     newest schema when it starts.
@@ -43,6 +43,29 @@ def events() -> None:
     loaded = settings.load()
     logs.configure(loaded)
     queues.run(loaded)
+
+
+@click.command()
+def sender() -> None:
+    """Send webhooks, until stopped.
+
+    Every scheduler does so by itself; run more of these where there is much to send. It needs the
+    database, and no Redis.
+
+    \b
+    Example:
+      ENLARGER_DATABASE_URL=postgresql://… enlarger sender
+    """
+    from scheduler import logs, loop, settings
+    from scheduler.stopping import stop_event
+    from scheduler.webhooks.process import sending
+
+    loaded = settings.load()
+    logs.configure(loaded)
+    stop = stop_event()
+    loop.wait_for_ledger(loaded, stop)
+    with sending(loaded, stop):
+        stop.wait()
 
 
 @click.command()

@@ -94,14 +94,26 @@ class RowRecord:
         return round((self.ended_at - self.started_at).total_seconds(), 3)
 
 
-_PAGE = text("""
-select id, line, state, source, source_version, source_alternative, destination, custom_id,
-    endpoint, arguments, passthrough, seed, failures, started_at, ended_at, outcome, error
+_COLUMNS = (
+    "id, line, state, source, source_version, source_alternative, destination, custom_id,"
+    " endpoint, arguments, passthrough, seed, failures, started_at, ended_at, outcome, error"
+)
+_NAMED = text(f"select {_COLUMNS} from jobs where id = any(:ids)")  # noqa: S608 - constants
+
+
+def named(session: Session, ids: Sequence[UUID]) -> dict[UUID, RowRecord]:
+    """Return the rows with these ids, of whichever batches; those that are gone are left out."""
+    found = [_record(row._mapping) for row in session.execute(_NAMED, {"ids": list(ids)})]
+    return {record.id: record for record in found}
+
+
+_PAGE = text(f"""
+select {_COLUMNS}
 from jobs
 where id > :after_id and id <= :last_id
     and (cast(:states as text[]) is null or state = any(:states))
 order by id limit :limit
-""")
+""")  # noqa: S608 - made of constants
 
 
 def page(

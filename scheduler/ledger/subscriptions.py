@@ -67,8 +67,8 @@ def subscribe(
     Args:
         session: The transaction.
         url: Where messages are sent to. Its spelling is checked here, its address at each delivery.
-        style: The shape of the messages; `FAL` is for single jobs.
-        events: Types out of `EVENTS`; none for the ends of the job, or of batches.
+        style: The shape of the messages; `FAL` has one for the ends of jobs only.
+        events: Types out of `EVENTS`; none for the ends of what it is about, jobs or batches.
         job_id: Only of this job.
         batch_id: Only of this batch and its jobs.
         endpoint: Only of jobs and batches with this endpoint.
@@ -83,7 +83,9 @@ def subscribe(
         EventUnknown: One of `events` is none.
     """
     target = parse_url(url)
-    wanted = _checked(events) or list(JOB_ENDS if job_id is not None else BATCH_ENDS)
+    wanted = _checked(events, style) or list(
+        JOB_ENDS if job_id is not None or style is Style.FAL else BATCH_ENDS
+    )
     made: UUID = session.execute(
         _SUBSCRIBE,
         {
@@ -104,15 +106,16 @@ def subscribe(
     return made
 
 
-def _checked(events: Sequence[str]) -> list[str]:
+def _checked(events: Sequence[str], style: Style) -> list[str]:
     """Return the events without doubles.
 
     Raises:
-        EventUnknown: One of them is none.
+        EventUnknown: One of them is none, or none that fal's shape has a place for.
     """
+    known = JOB_ENDS if style is Style.FAL else EVENTS
     for event in events:
-        if event not in EVENTS:
-            reason = f"events: {event!r} is unknown; choose among {', '.join(EVENTS)}"
+        if event not in known:
+            reason = f"events: {event!r} is unknown; choose among {', '.join(known)}"
             raise EventUnknown(reason, field="events")
     return list(dict.fromkeys(events))
 
@@ -182,10 +185,11 @@ _RESUME = text("""
 with resumed as (
     update subscriptions
     set state = 'active', reason = null, failing_since = null, failures = 0
-    where id = :id and state <> 'active' returning id
+    where id = :id and state <> 'active' returning id, origin
 )
 update deliveries set due_at = clock_timestamp() from resumed
-where subscription_id = resumed.id and deliveries.state = 'due' and due_at = 'infinity'
+where deliveries.origin = resumed.origin and due_at = 'infinity' and deliveries.state = 'due'
+    and subscription_id = resumed.id
 """)
 
 

@@ -134,14 +134,17 @@ class Delivery(Base):
             postgresql_where=text("state in ('due', 'sending')"),
         ),
         Index("ix_deliveries_dead", "event_id", postgresql_where=text("state = 'dead'")),
-        Index(None, "subscription_id", "event_id"),
-        Index(None, "batch_id", "event_id"),
+        Index(
+            "ix_deliveries_oldest",
+            "happened_at",
+            postgresql_where=text("state in ('due', 'sending') and due_at < 'infinity'"),
+        ),
         {"postgresql_partition_by": "range (batch_id)"},
     )
 
+    batch_id: Mapped[UUID] = mapped_column(primary_key=True)
     event_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     subscription_id: Mapped[UUID] = mapped_column(primary_key=True)
-    batch_id: Mapped[UUID] = mapped_column(primary_key=True)
     job_id: Mapped[UUID | None]
     type: Mapped[str]
     origin: Mapped[str]

@@ -113,7 +113,7 @@ def _create_deliveries() -> None:
     )
     op.execute("""
         create table deliveries (
-            event_id bigint not null, subscription_id uuid not null, batch_id uuid not null,
+            batch_id uuid not null, event_id bigint not null, subscription_id uuid not null,
             job_id uuid, type text not null, origin text not null,
             state text not null default 'due', epoch integer not null default 0,
             failures integer not null default 0, happened_at timestamptz not null,
@@ -121,7 +121,7 @@ def _create_deliveries() -> None:
             status integer, answer text, body text not null,
             constraint ck_deliveries_state
                 check (state in ('due', 'sending', 'delivered', 'dead')),
-            constraint pk_deliveries primary key (event_id, subscription_id, batch_id)
+            constraint pk_deliveries primary key (batch_id, event_id, subscription_id)
         ) partition by range (batch_id)
     """)
     op.create_index(
@@ -137,9 +137,11 @@ def _create_deliveries() -> None:
         postgresql_where=sa.text("state = 'dead'"),
     )
     op.create_index(
-        "ix_deliveries_subscription_id_event_id", "deliveries", ["subscription_id", "event_id"]
+        "ix_deliveries_oldest",
+        "deliveries",
+        ["happened_at"],
+        postgresql_where=sa.text("state in ('due', 'sending') and due_at < 'infinity'"),
     )
-    op.create_index("ix_deliveries_batch_id_event_id", "deliveries", ["batch_id", "event_id"])
     for week in op.get_bind().execute(sa.text(WEEKS)).all():
         op.execute(f"create table deliveries_{week.week} partition of deliveries {week.bounds}")
 
