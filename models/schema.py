@@ -79,6 +79,12 @@ def file_fields(schema: type[BaseModel]) -> list[str]:
     ]
 
 
+def named_files(request: BaseModel) -> dict[str, str]:
+    """Return what a request names as its files, by field; those left out are not there."""
+    named = ((name, getattr(request, name)) for name in file_fields(type(request)))
+    return {name: address for name, address in named if address}
+
+
 def _marks(annotation: Any) -> list[Any]:  # noqa: ANN401 - a type, or part of one
     """Return what the alternatives of a type are marked with."""
     alternatives = get_args(annotation)

@@ -11,6 +11,7 @@ EnlargerError
 │   ├── AccessDenied          the credentials may not do this
 │   ├── StorageRefused        the store answers, and won't: archived, not implemented, a bad key
 │   ├── DestinationUnwritable
+│   ├── PlaceForbidden        an address that batches over HTTP may not name
 │   ├── SourceUnreadable      a file that is no manifest, a folder without images
 │   ├── RowInvalid            one row of a manifest
 │   ├── KeyUnknown            no API key has this id
@@ -26,6 +27,7 @@ EnlargerError
 │   ├── ResultForgotten       a result that was not to be kept, and is not there any more
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
 │   ├── BatchUnknown
+│   ├── ApiRefused            an API that was asked instead of the ledger says no
 │   ├── SubscriptionUnknown
 │   ├── EventUnknown          no type of events that one can subscribe to
 │   ├── SettingsInvalid
@@ -40,6 +42,7 @@ EnlargerError
     ├── QueueUnavailable      a queue of bucket events is away, forbidden or not there
     ├── LedgerUnavailable
     ├── BrokerUnavailable
+    ├── ApiUnavailable        an API that was asked instead of the ledger does not answer
     └── ChildGaveUp           a child process died too often, or was not ready in time
 """
 
@@ -84,6 +87,10 @@ class DestinationUnwritable(RequestError):
     """Results could not be stored at the destination."""
 
 
+class PlaceForbidden(RequestError):
+    """An order over HTTP names an address that the operator did not allow."""
+
+
 class SourceUnreadable(RequestError):
     """The source is no folder, image, prefix or manifest that we read."""
 
@@ -126,6 +133,10 @@ class TriggerUnknown(RequestError):
 
 class ResultAsSource(RequestError):
     """A trigger's job whose source is a result; to enlarge it would be to go in circles."""
+
+
+class ApiRefused(RequestError):
+    """An API says what is wrong with what it was asked."""
 
 
 class KeyReused(RequestError):
@@ -194,6 +205,10 @@ class QueueUnavailable(WorldError):
 
 class LedgerUnavailable(WorldError):
     """PostgreSQL does not answer."""
+
+
+class ApiUnavailable(WorldError):
+    """An API does not answer, or has trouble of its own."""
 
 
 class BrokerUnavailable(WorldError):

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from models import catalog
 from models.errors import RequestError, WorldError
+from models.schema import UpscaleRequest, named_files
 from scheduler import arguments
 from scheduler.errors import RowInvalid, StorageUnavailable
 from scheduler.ledger import batches, fleet, intake
@@ -24,7 +25,7 @@ from scheduler.ledger.tables import Batch, BatchState
 from scheduler.manifests import Dialect, Item, Rejected, Row, Skipped, Source, open_source
 from scheduler.naming import Naming
 from scheduler.settings import Settings
-from scheduler.storage import Storage
+from scheduler.storage import Storage, fence
 from scheduler.triggers import backfill
 
 log = structlog.get_logger()
@@ -137,8 +138,9 @@ class Reader:
     def _source(self, batch: Batch) -> Source:
         if "trigger" in batch.options:
             return backfill.source_of(self._storage, batch)
+        places = batch.options.get("places")
         return open_source(
-            self._storage,
+            self._storage if places is None else self._storage.fenced(places),
             batch.source,
             include=batch.options["include"],
             exclude=batch.options["exclude"],
@@ -178,6 +180,7 @@ class Intake:
         self.obstacles: dict[str, str] = {}
         """Why a row's own choice of a pipeline would wait for ever, by pipeline."""
         self._seeded = "seed" in self._request.model_fields
+        self._places = batch.options.get("places")
         self._naming = Naming(
             destination=batch.destination,
             roots=source.roots,
@@ -213,6 +216,10 @@ class Intake:
         pipeline = self._endpoint.pipeline_for(checked)
         if pipeline in self.obstacles:
             raise RowInvalid(f"arguments: {self.obstacles[pipeline]}", field="arguments")
+        destination = self._naming.result(
+            row.source, suffix=str(request.encoding()), explicit=row.destination
+        )
+        self._check_places(request, destination, row.alternative)
         return NewJob(
             line=row.line,
             pipeline=pipeline,
@@ -220,9 +227,7 @@ class Intake:
             source=row.source,
             source_version=row.version,
             source_alternative=row.alternative,
-            destination=self._naming.result(
-                row.source, suffix=str(request.encoding()), explicit=row.destination
-            ),
+            destination=destination,
             custom_id=row.custom_id,
             arguments=_json(checked, "arguments"),
             passthrough=_json(dict(row.passthrough), "passthrough") if row.passthrough else None,
@@ -230,6 +235,22 @@ class Intake:
             seed=seed if seed is not None else arguments.draw_seed(),
             object=row.object,
         )
+
+    def _check_places(
+        self, request: UpscaleRequest, destination: str, alternative: str | None
+    ) -> None:
+        """Refuse a row that names what its order was not allowed to.
+
+        Raises:
+            PlaceForbidden: The picture, another file or the destination lies elsewhere.
+        """
+        if self._places is None:
+            return
+        fence.check(destination, self._places, field="destination")
+        named = named_files(request)
+        others = {} if alternative is None else {"source": alternative}
+        for field, address in (*named.items(), *others.items()):
+            fence.check(address, self._places, field=field)
 
     def _refused(self, row: Row, exc: RequestError) -> NewJob:
         """Reject a row that could be read, and keep what it asked for: it may be put right."""

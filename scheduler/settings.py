@@ -239,6 +239,11 @@ class Settings(BaseSettings):
         description="Networks with commas between them, whose X-Forwarded-Proto and "
         "X-Forwarded-Host are believed.",
     )
+    api_places: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Places with commas between them, s3://bucket/prefix or file:///folder, that "
+        "batches over HTTP may read from and write to.",
+    )
     api_hosts: dict[str, Literal["queue", "run", "rest", "cdn"]] = Field(
         default={},
         description="Further names of hosts that select an area of the API, as JSON: "
@@ -254,6 +259,7 @@ class Settings(BaseSettings):
         "input_allow",
         "webhook_allow",
         "trusted_proxies",
+        "api_places",
         "event_queues",
         "event_topics",
         mode="before",

@@ -43,6 +43,7 @@ class Order:
         skip_existing: A row whose result is there already is done, whatever that result is.
         reuse: A row may get a copy of what an equal row of an earlier batch became, and its own
             result may serve later ones. Never with `again`.
+        places: The only addresses that its rows may name, and all below them; None for any.
     """
 
     source: str
@@ -61,6 +62,7 @@ class Order:
     only_if_absent: bool = False
     skip_existing: bool = False
     reuse: bool = True
+    places: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,7 @@ def _options(order: Order) -> dict[str, Any]:
         "only_if_absent": order.only_if_absent,
         **({"skip_existing": True} if order.skip_existing else {}),
         **{name: value for name, value in said.items() if value not in (None, {})},
+        **({"places": list(order.places)} if order.places is not None else {}),
     }
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import RequestError
-from models.schema import UpscaleRequest, file_fields
+from models.schema import UpscaleRequest, named_files
 from scheduler.errors import ObjectMissing, ObjectTooLarge, ResultAsSource
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import MEBIBYTE
@@ -75,8 +75,7 @@ def others(request: UpscaleRequest) -> dict[str, str]:
 
     Those that are empty are left out.
     """
-    fields = ((name, getattr(request, name)) for name in file_fields(type(request)))
-    return {name: address for name, address in fields if name != FIELD and address}
+    return {name: address for name, address in named_files(request).items() if name != FIELD}
 
 
 def fetch_others(

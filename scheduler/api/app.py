@@ -10,9 +10,10 @@ from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from models.version import VERSION
-from scheduler.api import cdn, errors, queue, run, storage
+from scheduler.api import batches, cdn, errors, queue, run, storage
 from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
+from scheduler.api.following import Followed
 from scheduler.api.hub import Hub
 from scheduler.api.keyring import Keyring
 from scheduler.api.lines import Lines
@@ -22,6 +23,7 @@ from scheduler.files.published import Publisher
 from scheduler.files.room import FileRoom
 from scheduler.ledger.session import Ledger
 from scheduler.live import STREAM
+from scheduler.pace import Paces
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 
@@ -29,7 +31,7 @@ THREADS = 16
 """Plain routes at work at once; each may hold a connection to the ledger."""
 EXPOSED = (REQUEST_ID, "x-fal-error-type", "x-fal-request-timeout-type", "x-fal-needs-retry")
 DAY_S = 24 * 3600
-ROUTERS = (queue.router, run.router, storage.router, cdn.router)
+ROUTERS = (queue.router, run.router, storage.router, cdn.router, batches.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -78,6 +80,8 @@ def _furnish(state: State, settings: Settings) -> None:
     redis = Redis.from_url(redis_url(settings), health_check_interval=25)
     state.hub = Hub(ledger, redis, stream=settings.redis_prefix + STREAM)
     state.desk = Desk(ledger, state.room, state.intake, state.lines)
+    state.paces = Paces()
+    state.followed = Followed(ledger)
 
 
 @asynccontextmanager

@@ -34,6 +34,7 @@ from scheduler.errors import (
     KeyReused,
     NobodyReady,
     ObjectTooLarge,
+    PlaceForbidden,
     ResultForgotten,
 )
 
@@ -83,6 +84,7 @@ PLAIN: dict[type[EnlargerError], int] = {
     UnknownEndpoint: 404,
     BatchUnknown: 404,
     BatchPruned: 410,
+    PlaceForbidden: 403,
     FileMissing: 404,
     AddressSecretWrong: 403,
     ResultForgotten: 410,

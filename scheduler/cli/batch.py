@@ -6,7 +6,6 @@ from uuid import UUID
 import click
 
 if TYPE_CHECKING:
-    from scheduler.cli.connection import System
     from scheduler.ledger.batches import Progress
 
 SHORT = 8
@@ -18,18 +17,6 @@ argument = click.argument("batch")
 def short(batch: UUID) -> str:
     """Return the end of an id, by which the batch is found again."""
     return batch.hex[-SHORT:]
-
-
-def id_of(system: "System", text: str) -> UUID:
-    """Return the id of the batch that a text means.
-
-    Raises:
-        BatchUnknown: It means none, or more than one.
-    """
-    from scheduler.ledger import batches
-
-    with system.ledger.begin() as session:
-        return batches.find(session, text)
 
 
 def as_dict(progress: "Progress") -> dict[str, Any]:

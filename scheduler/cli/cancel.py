@@ -16,12 +16,9 @@ def cancel(batch: str) -> None:
     Example:
       enlarger cancel 5c1f09aa
     """
-    from scheduler.cli.connection import connected
+    from scheduler.cli.connection import desk
     from scheduler.cli.output import say
-    from scheduler.ledger import batches
 
-    with connected() as system:
-        id_ = batches_.id_of(system, batch)
-        with system.ledger.begin() as session:
-            changed = batches.cancel(session, id_)
+    with desk() as at:
+        changed = at.cancel(at.find(batch))
     say("Cancelled." if changed else "There was nothing left to cancel.")

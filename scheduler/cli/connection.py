@@ -4,11 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import click
 from sqlalchemy.exc import ProgrammingError
 
 from scheduler import logs, settings
+from scheduler.desk import Desk, LedgerDesk
 from scheduler.errors import LedgerUnavailable, SettingsInvalid
 from scheduler.ledger.session import NO_DATABASE, Ledger
+from scheduler.remote import RemoteDesk
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 
@@ -25,6 +28,34 @@ class System:
     ledger: Ledger
     storage: Storage
 
+    @property
+    def desk(self) -> LedgerDesk:
+        """Where its batches are asked about and steered."""
+        return LedgerDesk(self.ledger, self.storage)
+
+
+def remote_desk() -> RemoteDesk | None:
+    """Return the desk behind `--api`; None where that was not given."""
+    context = click.get_current_context(silent=True)
+    found: RemoteDesk | None = None if context is None else context.obj
+    return found
+
+
+@contextmanager
+def desk(*, running: bool = False) -> Iterator[Desk]:
+    """Yield where batches are asked about: behind `--api`, else in the system of the settings.
+
+    Raises:
+        SettingsInvalid: As for `connected`.
+        LedgerUnavailable: The system does not answer.
+    """
+    remote = remote_desk()
+    if remote is not None:
+        yield remote
+        return
+    with connected(running=running) as system:
+        yield system.desk
+
 
 @contextmanager
 def connected(*, running: bool = False) -> Iterator[System]:
@@ -35,9 +66,13 @@ def connected(*, running: bool = False) -> Iterator[System]:
             Else its database is started for this command alone.
 
     Raises:
-        SettingsInvalid: No database is set, and there is no embedded system either.
+        SettingsInvalid: No database is set, and there is no embedded system either; or an API is
+            to be asked for what it does not tell.
         LedgerUnavailable: The database does not answer, or lacks tables.
     """
+    if remote_desk() is not None:
+        reason = "api: this command asks the database itself; call it without --api (ENLARGER_API)"
+        raise SettingsInvalid(reason, field="api")
     loaded = settings.load()
     logs.configure(loaded, level="error")
     if loaded.database_url is not None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from scheduler.cli.batch import short, unsuccessful
 from scheduler.cli.output import duration, readable, say
-from scheduler.cli.pace import Standing
+from scheduler.pace import Standing
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID

@@ -10,12 +10,11 @@ import click
 from scheduler.cli.batch import all_well, as_dict, short, summary, unsuccessful
 from scheduler.cli.display import Display, display
 from scheduler.cli.output import print_json, printable, readable, say
-from scheduler.cli.pace import Pace
+from scheduler.pace import Pace
 
 if TYPE_CHECKING:
-    from scheduler.cli.connection import System
+    from scheduler.desk import Desk, Failure
     from scheduler.ledger.batches import Progress
-    from scheduler.ledger.rows import RowRecord
 
 POLL_S = 0.25
 PATIENCE_S = 120.0
@@ -25,15 +24,15 @@ IDLE_S = 10.0
 SHOWN_FAILURES = 5
 
 
-def follow(system: "System", ids: Sequence[UUID]) -> list["Progress"]:
+def follow(desk: "Desk", ids: Sequence[UUID]) -> list["Progress"]:
     """Show progress until every batch has ended and its report is stored; return their counters.
 
     Raises:
-        LedgerUnavailable: It was away for too long.
+        WorldError: The ledger, or the API in front of it, was away for too long.
     """
     paces = {id_: Pace() for id_ in ids}
     with display() as shown:
-        watched = Watched(system, shown)
+        watched = Watched(desk, shown)
         while True:
             found = watched.look(ids)
             shown.update([paces[each.id].look(each) for each in found])
@@ -45,21 +44,21 @@ def follow(system: "System", ids: Sequence[UUID]) -> list["Progress"]:
 class Watched:
     """The counters, asked for with patience, and a word when nobody works on them."""
 
-    def __init__(self, system: "System", shown: Display) -> None:
-        self._system = system
+    def __init__(self, desk: "Desk", shown: Display) -> None:
+        self._desk = desk
         self._shown = shown
         self._ended = -1
         self._moved = time.monotonic()
 
     def look(self, ids: Sequence[UUID]) -> list["Progress"]:
         """Return the counters; wait for a ledger that is just restarting."""
-        from scheduler.errors import LedgerUnavailable
+        from scheduler.errors import ApiUnavailable, LedgerUnavailable
 
         until = time.monotonic() + PATIENCE_S
         while True:
             try:
-                found = self._ask(ids)
-            except LedgerUnavailable as exc:
+                found = self._desk.progress(ids)
+            except (LedgerUnavailable, ApiUnavailable) as exc:
                 if time.monotonic() > until:
                     raise
                 self._shown.note(f"{exc}; waiting")
@@ -67,12 +66,6 @@ class Watched:
             else:
                 self._notice_idleness(found)
                 return found
-
-    def _ask(self, ids: Sequence[UUID]) -> list["Progress"]:
-        from scheduler.ledger import batches
-
-        with self._system.ledger.begin() as session:
-            return [batches.progress(session, id_) for id_ in ids]
 
     def _notice_idleness(self, found: Sequence["Progress"]) -> None:
         """Say why nothing moves, each time that it has not moved for a while."""
@@ -82,61 +75,47 @@ class Watched:
         elif time.monotonic() - self._moved > IDLE_S:
             self._moved = time.monotonic() + 3 * IDLE_S
             waiting = {each.endpoint for each in found if each.ended_at is None}
-            for endpoint in sorted(waiting - self._ready()):
+            for endpoint in sorted(waiting - set(self._desk.ready())):
                 self._shown.note(
                     f"no worker is ready for {endpoint}; `enlarger endpoints {endpoint}` says why"
                 )
 
-    def _ready(self) -> set[str]:
-        """Return the endpoints that some worker can serve, with one of their variants at least."""
-        from models import catalog
-        from scheduler.ledger import fleet
 
-        with self._system.ledger.begin() as session:
-            return {catalog.part(pipeline)[0] for pipeline in fleet.ready_counts(session)}
-
-
-def conclude(system: "System", found: Sequence["Progress"], *, as_json: bool) -> bool:
+def conclude(desk: "Desk", found: Sequence["Progress"], *, as_json: bool) -> bool:
     """Say where to look, and what to do about what failed; return whether all is well."""
     for each in found:
         if as_json:
             print_json(as_dict(each))
         else:
-            _conclude_one(system, each)
+            _conclude_one(desk, each)
     return all(all_well(each) for each in found)
 
 
-def _conclude_one(system: "System", batch: "Progress") -> None:
+def _conclude_one(desk: "Desk", batch: "Progress") -> None:
     say(f"{readable(batch.source)}: {summary(batch)}")
     if batch.reason:
         say(f"  {batch.reason}")
-    _tell_failures(system, batch)
+    _tell_failures(desk, batch)
     if batch.reported_at is not None and not (batch.reason or "").startswith("no report"):
         place = readable(batch.destination)
         click.echo(f"{place}report.html")
         click.echo(f"{place}results.jsonl")
 
 
-def _name(row: "RowRecord") -> str:
+def _name(row: "Failure") -> str:
     """Return what a person knows a row by: its source, and for a bad one its line."""
     source = readable(row.source) if row.source else ""
     return f"line {row.line} {source}".strip() if row.state == "rejected" else source
 
 
-def _tell_failures(system: "System", batch: "Progress") -> None:
+def _tell_failures(desk: "Desk", batch: "Progress") -> None:
     """Show the first failures, and how to see and retry them all."""
     count = unsuccessful(batch)
     if not count:
         return
-    from scheduler.ledger import rows
-
-    with system.ledger.begin() as session:
-        first = rows.page(
-            session, batch.id, after=0, limit=SHOWN_FAILURES, states=rows.UNSUCCESSFUL
-        )
+    first = desk.failures(batch.id, limit=SHOWN_FAILURES)
     for row in first:
-        reason = (row.error or {"message": "cancelled"})["message"]
-        say(f"  {_name(row)}: {printable(reason)}")
+        say(f"  {_name(row)}: {printable(row.reason)}")
     if count > len(first):
         say(f"  and {count - len(first):,} more: enlarger results {short(batch.id)} --failed")
     if batch.failed or batch.cancelled:

@@ -70,6 +70,15 @@ def _suggestion(name: str, known: list[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else " `enlarger --help` lists them."
 
 
+def _remember_api(ctx: click.Context, _parameter: click.Parameter, url: str | None) -> None:
+    """Let the commands about batches ask an API instead of the ledger."""
+    if url is None or ctx.resilient_parsing:
+        return
+    from scheduler.remote import RemoteDesk
+
+    ctx.obj = RemoteDesk(url, key=ctx.params.get("key") or "")
+
+
 def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value and not ctx.resilient_parsing:
         click.echo(f"enlarger {VERSION}")
@@ -123,6 +132,21 @@ standard error. The exit code is 0 when all went well, 1 after an error or when 
             expose_value=False,
             callback=_print_version,
             help="Show the version.",
-        )
+        ),
+        click.Option(
+            ["--key"],
+            envvar="ENLARGER_KEY",
+            metavar="ID:SECRET",
+            is_eager=True,
+            help="The key for --api; better in the environment, as ENLARGER_KEY.",
+        ),
+        click.Option(
+            ["--api"],
+            envvar="ENLARGER_API",
+            metavar="URL",
+            expose_value=False,
+            callback=_remember_api,
+            help="Ask the API there about batches, instead of the database.",
+        ),
     ],
 )

@@ -17,13 +17,8 @@ def results(batch: str, *, only_failed: bool) -> None:
     Example:
       enlarger results 5c1f09aa --failed | jq -r '.error.message'
     """
-    from scheduler.cli.connection import connected
-    from scheduler.ledger import batches
-    from scheduler.report.results import lines
+    from scheduler.cli.connection import desk
 
-    with connected() as system:
-        id_ = batches_.id_of(system, batch)
-        with system.ledger.begin() as session:
-            batches.unpruned(session, id_)
-        for line in lines(system.ledger, id_, only_failed=only_failed):
+    with desk() as at:
+        for line in at.lines(at.find(batch), only_failed=only_failed):
             click.echo(line)

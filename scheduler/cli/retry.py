@@ -10,7 +10,7 @@ import click
 from scheduler.cli import batch as batches_
 
 if TYPE_CHECKING:
-    from scheduler.cli.connection import System
+    from scheduler.desk import Desk
     from scheduler.ledger.tables import JobState
 
 
@@ -29,33 +29,30 @@ def retry(batch: str, *, only_failed: bool) -> None:
       enlarger retry 5c1f09aa --failed
     """
     from scheduler import settings
-    from scheduler.cli.connection import check_embedded, connected
+    from scheduler.cli.connection import check_embedded, desk, remote_desk
     from scheduler.ledger.tables import JobState
 
     states = [JobState.FAILED] if only_failed else [JobState.FAILED, JobState.CANCELLED]
     loaded = settings.load()
-    if loaded.database_url is not None:
-        with connected() as system:
-            _retry(system, batch, states)
+    if loaded.database_url is not None or remote_desk() is not None:
+        with desk() as at:
+            _retry(at, batch, states)
         return
     from scheduler.cli.embedding import embed
 
     check_embedded(loaded)
-    if not embed(lambda system: _retry_and_follow(system, batch, states)):
+    if not embed(lambda system: _retry_and_follow(system.desk, batch, states)):
         sys.exit(1)
 
 
-def _retry(system: "System", batch: str, states: Sequence["JobState"]) -> UUID:
-    from scheduler.ledger import retries
-
-    id_ = batches_.id_of(system, batch)
-    with system.ledger.begin() as session:
-        click.echo(retries.retry(session, id_, states))
+def _retry(desk: "Desk", batch: str, states: Sequence["JobState"]) -> UUID:
+    id_ = desk.find(batch)
+    click.echo(desk.retry(id_, states))
     return id_
 
 
-def _retry_and_follow(system: "System", batch: str, states: Sequence["JobState"]) -> bool:
+def _retry_and_follow(desk: "Desk", batch: str, states: Sequence["JobState"]) -> bool:
     from scheduler.cli.follow import conclude, follow
 
-    id_ = _retry(system, batch, states)
-    return conclude(system, follow(system, [id_]), as_json=False)
+    id_ = _retry(desk, batch, states)
+    return conclude(desk, follow(desk, [id_]), as_json=False)

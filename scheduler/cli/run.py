@@ -110,21 +110,20 @@ def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> b
     from models import catalog
     from scheduler.cli.follow import conclude, follow
     from scheduler.cli.output import say
-    from scheduler.ledger import batches
-    from scheduler.submission import submit
 
     if any(catalog.find(order.endpoint).manifest() for order in orders):
         _wait_for_worker(system)  # which says whether the weights are here
-    submitted = [submit(system.ledger, system.storage, order) for order in orders]
-    with system.ledger.begin() as session:
-        before = [batches.progress(session, each.id) for each in submitted]
+    desk = system.desk
+    submitted = [desk.submit(order) for order in orders]
+    ids = [each.id for each in submitted]
+    before = desk.progress(ids)
     for each, was in zip(submitted, before, strict=True):
         if not each.new and was.ended_at is None:
             say(f"Going on where it stopped: {was.ended:,} of {was.total:,} are done.")
-    found = follow(system, [each.id for each in submitted])
+    found = follow(desk, ids)
     if all(was.reported_at is not None for was in before):
         say("Nothing is left to do; `--again` does it anew.")
-    return conclude(system, found, as_json=as_json)
+    return conclude(desk, found, as_json=as_json)
 
 
 def _wait_for_worker(system: "System") -> None:

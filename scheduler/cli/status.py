@@ -27,15 +27,11 @@ def status(batch: str | None, limit: int, *, as_json: bool) -> None:
       enlarger status
       enlarger status 5c1f09aa --json
     """
-    from scheduler.cli.connection import connected
+    from scheduler.cli.connection import desk
     from scheduler.cli.output import print_json
-    from scheduler.ledger import batches
 
-    with connected() as system, system.ledger.begin() as session:
-        if batch is None:
-            found = batches.latest(session, limit=limit)
-        else:
-            found = [batches.progress(session, batches.find(session, batch))]
+    with desk() as at:
+        found = at.latest(limit=limit) if batch is None else at.progress([at.find(batch)])
     if as_json:
         shown = [as_dict(each) for each in found]
         print_json(shown if batch is None else shown[0])

@@ -1,15 +1,8 @@
 """``enlarger pause``, ``resume`` and ``prioritize``: steer a batch that is on its way."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-from uuid import UUID
-
 import click
 
 from scheduler.cli import batch as batches_
-
-if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
 
 
 @click.command()
@@ -23,9 +16,10 @@ def pause(batch: str) -> None:
     Example:
       enlarger pause 5c1f09aa
     """
-    from scheduler.ledger import steering
+    from scheduler.cli.connection import desk
 
-    changed = _change(batch, steering.pause)
+    with desk() as at:
+        changed = at.pause(at.find(batch))
     _say("Paused." if changed else "It is paused already, or nothing of it is left to start.")
 
 
@@ -38,9 +32,10 @@ def resume(batch: str) -> None:
     Example:
       enlarger resume 5c1f09aa
     """
-    from scheduler.ledger import steering
+    from scheduler.cli.connection import desk
 
-    changed = _change(batch, steering.resume)
+    with desk() as at:
+        changed = at.resume(at.find(batch))
     _say("Resumed." if changed else "It is not paused; `enlarger status` shows where it stands.")
 
 
@@ -54,19 +49,11 @@ def prioritize(batch: str, priority: int) -> None:
     Example:
       enlarger prioritize 5c1f09aa 10
     """
-    from scheduler.ledger import steering
+    from scheduler.cli.connection import desk
 
-    changed = _change(batch, lambda session, id_: steering.prioritize(session, id_, priority))
+    with desk() as at:
+        changed = at.prioritize(at.find(batch), priority)
     _say(f"Its priority is {priority}." if changed else "It has ended: nothing is left to serve.")
-
-
-def _change(batch: str, change: "Callable[[Session, UUID], bool]") -> bool:
-    from scheduler.cli.connection import connected
-
-    with connected() as system:
-        id_ = batches_.id_of(system, batch)
-        with system.ledger.begin() as session:
-            return change(session, id_)
 
 
 def _say(message: str) -> None:

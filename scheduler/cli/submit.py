@@ -51,11 +51,10 @@ def submit(
       enlarger submit s3://photos/rows.jsonl --to s3://photos/out/ --priority 5
       enlarger watch $(enlarger submit s3://photos/in/ --to s3://photos/out/)
     """
-    from scheduler.cli.connection import connected
+    from scheduler.cli.connection import desk
     from scheduler.cli.output import print_json, say
     from scheduler.storage import address_of
     from scheduler.submission import Order
-    from scheduler.submission import submit as submit_order
 
     order = Order(
         source=address_of(source),
@@ -74,8 +73,8 @@ def submit(
         reuse=not no_reuse,
         only_if_absent=only_if_absent,
     )
-    with connected(running=True) as system:
-        submitted = submit_order(system.ledger, system.storage, order)
+    with desk(running=True) as at:
+        submitted = at.submit(order)
     if not submitted.new:
         say("This was submitted before; `--again` does it anew.")
     if as_json:

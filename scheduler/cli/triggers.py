@@ -235,7 +235,7 @@ def backfill(name: str, *, watch: bool) -> None:
             say("It is being read already.")
         if not watch:
             click.echo(str(batch))
-        elif not conclude(system, follow(system, [batch]), as_json=False):
+        elif not conclude(system.desk, follow(system.desk, [batch]), as_json=False):
             sys.exit(1)
 
 

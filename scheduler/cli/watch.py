@@ -20,11 +20,11 @@ def watch(batch: str, *, as_json: bool) -> None:
     Example:
       enlarger watch 5c1f09aa
     """
-    from scheduler.cli.connection import connected
+    from scheduler.cli.connection import desk
     from scheduler.cli.follow import conclude, follow
 
-    with connected(running=True) as system:
-        found = follow(system, [batches_.id_of(system, batch)])
-        well = conclude(system, found, as_json=as_json)
+    with desk(running=True) as at:
+        found = follow(at, [at.find(batch)])
+        well = conclude(at, found, as_json=as_json)
     if not well:
         sys.exit(1)

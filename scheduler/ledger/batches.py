@@ -4,6 +4,7 @@ Like `jobs`, nothing here commits.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -156,15 +157,17 @@ def unknown(batch: str) -> BatchUnknown:
 
 
 SHORTEST = 6
-_FIND = text("""
+_OWNED = "(cast(:owner as text) is null or owner = :owner)"
+_FIND = text(f"""
 select id from batches
-where replace(id::text, '-', '') like :piece || '%' or replace(id::text, '-', '') like '%' || :piece
+where {_OWNED} and (replace(id::text, '-', '') like :piece || '%'
+    or replace(id::text, '-', '') like '%' || :piece)
 order by id limit 2
-""")
+""")  # noqa: S608 - made of constants
 
 
-def find(session: Session, piece: str) -> UUID:
-    """Return the only batch whose id is, ends in or begins with `piece`.
+def find(session: Session, piece: str, *, owner: str | None = None) -> UUID:
+    """Return the only batch whose id is, ends in or begins with `piece`; of one owner's, or of all.
 
     Ids begin with the time, so those of one hour begin alike; their ends are random.
 
@@ -177,7 +180,7 @@ def find(session: Session, piece: str) -> UUID:
     if len(digits) < SHORTEST:
         reason = f"batch: {piece!r} is too short; give the last {SHORTEST} characters of its id"
         raise BatchUnknown(reason, field="batch")
-    found: list[UUID] = list(session.scalars(_FIND, {"piece": digits}))
+    found: list[UUID] = list(session.scalars(_FIND, {"piece": digits, "owner": owner}))
     if len(found) > 1:
         reason = f"batch: {piece!r} fits several ids; give more of it, from the end of the id"
         raise BatchUnknown(reason, field="batch")
@@ -207,7 +210,8 @@ from batches b cross join lateral (
 ) d
 """  # noqa: S608 - made of constants
 _ONE = text(_PROGRESS + "where b.id = :id")
-_LATEST = text(_PROGRESS + "order by b.id desc limit :limit")
+_SEVERAL = text(_PROGRESS + "where b.id = any(cast(:ids as uuid[]))")
+_LATEST = text(_PROGRESS + f"where {_OWNED} order by b.id desc limit :limit")
 
 
 def progress(session: Session, batch_id: UUID) -> Progress:
@@ -222,9 +226,15 @@ def progress(session: Session, batch_id: UUID) -> Progress:
     return _progress(row._mapping)
 
 
-def latest(session: Session, *, limit: int) -> list[Progress]:
-    """Return the newest batches, newest first."""
-    return [_progress(row._mapping) for row in session.execute(_LATEST, {"limit": limit})]
+def progress_of(session: Session, ids: Sequence[UUID]) -> list[Progress]:
+    """Return the counters of several batches, in no order; those that are unknown are left out."""
+    return [_progress(row._mapping) for row in session.execute(_SEVERAL, {"ids": list(ids)})]
+
+
+def latest(session: Session, *, limit: int, owner: str | None = None) -> list[Progress]:
+    """Return the newest batches, newest first; of one owner's, or of all."""
+    found = session.execute(_LATEST, {"limit": limit, "owner": owner})
+    return [_progress(row._mapping) for row in found]
 
 
 def _progress(row: Any) -> Progress:  # noqa: ANN401 - a SQLAlchemy row mapping

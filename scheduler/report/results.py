@@ -43,12 +43,17 @@ def lines(ledger: Ledger, batch_id: UUID, *, only_failed: bool = False) -> Itera
 
 def result_line(row: RowRecord) -> str:
     """Return a row's line of ``results.jsonl``, without the line end."""
+    return _json(described(row))
+
+
+def described(row: RowRecord) -> dict[str, Any]:
+    """Return what a row's line of ``results.jsonl`` holds."""
     ours = {**_identity(row), **_work(row), **_circumstances(row)}
     theirs = row.passthrough or {}
     reserved = {*ours, PASSTHROUGH}
     free = {name: value for name, value in theirs.items() if name not in reserved}
     hidden = {name: value for name, value in theirs.items() if name in reserved}
-    return _json({**ours, **free, **({PASSTHROUGH: hidden} if hidden else {})})
+    return {**ours, **free, **({PASSTHROUGH: hidden} if hidden else {})}
 
 
 def _identity(row: RowRecord) -> dict[str, Any]:
@@ -102,6 +107,12 @@ def error_of(row: RowRecord) -> dict[str, Any] | None:
     if row.state == JobState.CANCELLED:
         return CANCELLED
     return {name: value for name, value in (row.error or {}).items() if name in ERROR}
+
+
+def reason(row: RowRecord) -> str:
+    """Say why a row ended without a result."""
+    error = error_of(row) or CANCELLED
+    return str(error["message"])
 
 
 def retry_line(row: RowRecord, destination: str) -> str | None:

@@ -1,13 +1,14 @@
 """One interface over every kind of store; the store is chosen by the address."""
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from models.errors import RequestError
 from scheduler.errors import DestinationUnwritable, ObjectMissing, StorageRefused
+from scheduler.storage import fence
 from scheduler.storage.address import Address, parse_address
 from scheduler.storage.files import FileStore, confined, is_same_file, remove_if_empty
 from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored
@@ -24,8 +25,15 @@ PROBE = ".enlarger-write-check"
 class Storage:
     """Reads and writes objects by address; one instance serves all threads of a process."""
 
-    def __init__(self, settings: "Settings") -> None:
+    def __init__(self, settings: "Settings", *, places: Sequence[str] | None = None) -> None:
+        """Prepare; nothing is connected.
+
+        Args:
+            settings: How stores are reached.
+            places: The only addresses that may be named, and all below them; None for any.
+        """
         self._settings = settings
+        self._places = places
         self._files = FileStore()
         self._web = WebStore(settings)
         self._s3: S3Store | None = None
@@ -271,7 +279,13 @@ class Storage:
             )
             raise DestinationUnwritable(reason, field="destination") from exc
 
+    def fenced(self, places: Sequence[str]) -> "Storage":
+        """Return a storage that refuses what lies below none of the places (PlaceForbidden)."""
+        return Storage(self._settings, places=places)
+
     def _store(self, place: Address) -> Store:
+        if self._places is not None:
+            fence.check(str(place), self._places)
         if place.scheme == "file":
             return self._files
         if place.is_web:

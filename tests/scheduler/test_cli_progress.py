@@ -9,11 +9,11 @@ from uuid_utils.compat import uuid7
 from scheduler.cli.batch import all_well, summary
 from scheduler.cli.display import describe
 from scheduler.cli.output import duration, printable, readable
-from scheduler.cli.pace import WINDOW_S, Pace
 from scheduler.cli.sources import targets
 from scheduler.ledger.batches import Progress
 from scheduler.ledger.tables import BatchState
 from scheduler.manifests import open_source
+from scheduler.pace import WINDOW_S, Pace
 from scheduler.settings import Settings
 from scheduler.storage import address_of, open_storage
 
