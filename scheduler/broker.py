@@ -23,6 +23,8 @@ from scheduler.settings import Settings
 UPSCALE = "enlarger.upscale"
 SEPARATOR = "|"  # kombu parts queue and priority by it, so no queue's name may contain it
 SENTINEL = "sentinel"
+HURRY = "hurry"
+"""The channel on which workers are told to beat at once."""
 PUBLISH_AT_ONCE = 500
 UNAVAILABLE = (
     redis.ConnectionError,
@@ -243,6 +245,16 @@ def _tickets(message: Any) -> list[Ticket]:  # noqa: ANN401 - whatever JSON hold
         return tickets_of(args[0])
     except (ValueError, TypeError, LookupError):
         return []
+
+
+def hurry_workers(client: redis.Redis, settings: Settings) -> None:
+    """Let all workers ask the ledger now what it thinks of the jobs in their hands.
+
+    Raises:
+        BrokerUnavailable: They ask with their next heartbeat.
+    """
+    with unavailable_mapped():
+        client.publish(settings.redis_prefix + HURRY, b"")
 
 
 def flushed(client: redis.Redis, settings: Settings) -> bool:

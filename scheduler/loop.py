@@ -109,10 +109,11 @@ def _lead(
 ) -> None:
     """Do every duty until told to stop, or until the connection with the lock is gone."""
     log.info("leader.elected")
-    duties = _duties(settings, ledger, mercy_s)
+    hurrying = threading.Event()
+    duties = [*_duties(settings, ledger, mercy_s), _hurrying(settings, hurrying)]
     try:
         with attended(duties, stop):
-            _listen(line, duties, settings, stop)
+            _listen(line, duties, hurrying, settings, stop)
     finally:
         log.info("leader.resigned")
 
@@ -168,6 +169,19 @@ def _purging(ledger: Ledger, settings: Settings) -> Duty:
     return Duty("purge", Purger(ledger, settings).step, PURGE_S)
 
 
+def _hurrying(settings: Settings, wanted: threading.Event) -> Duty:
+    """Return the duty to hurry the workers whenever that is wanted."""
+    client = broker.connect(settings)
+
+    def hurry() -> bool:
+        if wanted.is_set():
+            wanted.clear()
+            broker.hurry_workers(client, settings)
+        return False
+
+    return Duty("hurry", hurry, settings.poll_s)
+
+
 def _queue_duties(ledger: Ledger, settings: Settings) -> list[Duty]:
     if not settings.event_queues:
         return []
@@ -200,9 +214,13 @@ def settle(ledger: Ledger) -> int:
 
 
 def _listen(
-    line: Connection, duties: Sequence[Duty], settings: Settings, stop: threading.Event
+    line: Connection,
+    duties: Sequence[Duty],
+    hurrying: threading.Event,
+    settings: Settings,
+    stop: threading.Event,
 ) -> None:
-    """Wake the duties at every notification, until stopped.
+    """Wake the duties at every notification, until stopped; `hurrying` is set where it says so.
 
     Raises:
         LedgerUnavailable: The connection, and with it the lock, is gone.
@@ -212,6 +230,8 @@ def _listen(
     while not stop.is_set():
         heard = list(raw.notifies(timeout=min(settings.poll_s, 0.5), stop_after=1))
         if heard:
+            if heard[0].payload == batches.HURRY:
+                hurrying.set()
             for duty in duties:
                 duty.wake.set()
         else:

@@ -23,6 +23,7 @@ from workers.consumer import BUNDLES_AT_ONCE, Consumer
 from workers.devices import Device
 from workers.engine import Engine
 from workers.heartbeat import Heartbeat, Lease
+from workers.hurry import Listener
 from workers.liveness import Liveness
 from workers.residency import Residency
 from workers.stock import Readiness, Stock, readiness
@@ -139,13 +140,16 @@ class Worker:
             on_device_s=self._engine.on_device_s,
             stalled=give_up,
         )
+        hurry = Listener(self._settings, self._heartbeat.hurry)
         drain = threading.Thread(target=self._drain_when, args=(stop, consumer), name="drain")
         drain.start()
         liveness.start()
+        hurry.start()
         log.info("worker.started", worker=self._name, device=self._device.id, queues=queues)
         consumed = consumer.run()
         stop.set()
         drain.join()
+        hurry.stop()
         liveness.stop()
         self._sign_off()
         log.info("worker.stopped", worker=self._name)

@@ -120,6 +120,14 @@ def wake(session: Session) -> None:
     session.execute(text(f"notify {CHANNEL}"))
 
 
+HURRY = "hurry"
+
+
+def hurry(session: Session) -> None:
+    """Wake the schedulers at commit, and let them hurry the workers: what runs is not wanted."""
+    session.execute(text(f"notify {CHANNEL}, '{HURRY}'"))
+
+
 def get(session: Session, batch_id: UUID) -> Batch:
     """Return a batch's row.
 
@@ -361,5 +369,5 @@ def cancel(session: Session, batch_id: UUID, *, reason: str | None = None) -> bo
     )
     if changed is not None:
         tell(session, "batch.cancelled", batch_id)
-        wake(session)
+        hurry(session)
     return changed is not None

@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
-from scheduler.ledger import jobs
+from scheduler.ledger import batches, jobs
 from scheduler.ledger.jobs import Ending, Ticket
 from scheduler.ledger.tables import ENDED, JobState
 
@@ -191,6 +191,7 @@ def cancel(session: Session, request_id: UUID, *, unless_running: bool = False) 
         return True
     if row.state == JobState.RUNNING:
         session.execute(_ASK, {"id": request_id})
+        batches.hurry(session)
     elif row.state not in ENDED:
         ending = Ending(ticket=Ticket(request_id, row.epoch), state=JobState.CANCELLED)
         jobs.finish(session, [ending], from_states=(JobState.WAITING, JobState.QUEUED))

@@ -67,6 +67,21 @@ def test_a_worker_without_time_left_gives_back_what_it_still_computes(system: Sy
     check_all_succeeded(system, batch)
 
 
+def test_a_cancellation_of_what_runs_does_not_wait_for_the_next_heartbeat(system: System) -> None:
+    system.adjust(lease_s=120.0, bundle_jobs=8)  # it beats each half a minute
+    system.start_scheduler()
+    system.start_worker(pace_s=1.5)
+    batch = system.submit_photos(8)
+    system.wait_until_running(batch)
+
+    system.cancel(batch)
+
+    system.wait_finished(batch, within_s=10)
+    check_invariants(system, batch)
+    states = [row.state for row in system.rows(batch)]
+    assert states.count(JobState.SUCCEEDED) <= 3, "what the device and the store had in hand"
+
+
 def test_one_picture_that_always_kills_its_worker_fails_alone_among_31_good_ones(
     system: System, chance: random.Random
 ) -> None:
