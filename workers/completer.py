@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from sqlalchemy.orm import Session
 
 from scheduler.errors import LedgerUnavailable
-from scheduler.ledger import jobs, reuse
+from scheduler.ledger import jobs, requests, reuse
 from scheduler.ledger.jobs import Ending, Release, Ticket
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -121,8 +121,10 @@ class Completer:
     def _write(self, batch: list[Finished]) -> set[UUID]:
         endings = [each.result for each in batch if isinstance(each.result, Ending)]
         releases = [each.result for each in batch if isinstance(each.result, Release)]
-        if endings and releases:
+        logs = [each.life.log for each in batch if each.life.lines]
+        if logs or (endings and releases):
             with self._ledger.begin() as session:
+                requests.keep_logs(session, logs)
                 return self._finish(session, endings) | self._release(session, releases)
         with self._ledger.autocommit() as connection:
             if endings:

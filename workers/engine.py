@@ -22,6 +22,7 @@ import structlog
 from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import jobs, queueing
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
+from scheduler.ledger.requests import JobLog
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from workers import patience
@@ -245,6 +246,10 @@ class Engine:
     def running(self) -> set[Ticket]:
         """Return the jobs whose result is not known yet."""
         return {life.ticket for life in list(self._open.values())}
+
+    def logs(self) -> list[JobLog]:
+        """Return what followed jobs have said until now."""
+        return [life.log for life in list(self._open.values()) if life.lines]
 
     def give_up(self, tickets: Iterable[Ticket], why: Unwanted) -> None:
         """Let jobs notice, at the next chance, that nobody wants them any more."""

@@ -9,9 +9,10 @@ from uuid import UUID
 import structlog
 
 from scheduler.errors import LedgerUnavailable
-from scheduler.ledger import fleet, jobs
+from scheduler.ledger import fleet, jobs, requests
 from scheduler.ledger.fleet import Self as Description
 from scheduler.ledger.jobs import Release, Ticket
+from scheduler.ledger.requests import JobLog
 from scheduler.ledger.session import Ledger
 from workers import patience
 from workers.life import Unwanted
@@ -32,6 +33,10 @@ class Hands(Protocol):
 
     def running(self) -> set[Ticket]:
         """Return the jobs whose result is not known yet."""
+        ...
+
+    def logs(self) -> list[JobLog]:
+        """Return what followed jobs have said until now."""
         ...
 
     def give_up(self, tickets: Iterable[Ticket], why: Unwanted) -> None:
@@ -137,6 +142,7 @@ class Heartbeat:
         with self._ledger.begin(durable=False) as session:
             fleet.renew(session, worker, lease_s=self._lease_s)
             held = fleet.held_by(session, worker.id)
+            requests.keep_logs(session, self._hands.logs())
         self._lease.renewed(sent_at)
         self._hands.give_up(
             (ticket for ticket, unwanted in held.items() if unwanted), Unwanted.CANCELLED

@@ -1,5 +1,6 @@
 """One job while it is in this process's hands, and the bundle that it came in."""
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from models.errors import Cancelled
 from scheduler.ledger.jobs import Claimed, Ticket
+from scheduler.ledger.requests import JobLog
 from workers.admission import Reservation
 
 
@@ -61,9 +63,23 @@ class Life:
         folder: Its fetched files beside the picture, once it has any.
         device_s: How long it held the device.
         timings: Seconds that its steps took, by name.
+        lines: Its log, where somebody follows it.
+        told: How many lines of it were told.
+        progress: The stage, and the percentage of it, that the log said last.
     """
 
-    __slots__ = ("bundle", "device_s", "folder", "job", "reservation", "timings", "unwanted")
+    __slots__ = (
+        "bundle",
+        "device_s",
+        "folder",
+        "job",
+        "lines",
+        "progress",
+        "reservation",
+        "timings",
+        "told",
+        "unwanted",
+    )
 
     def __init__(self, job: Claimed, bundle: Bundle) -> None:
         self.job = job
@@ -73,11 +89,20 @@ class Life:
         self.folder: TemporaryDirectory[str] | None = None
         self.device_s = 0.0
         self.timings: dict[str, float] = {}
+        self.lines: list[dict[str, str]] = []
+        self.told = 0
+        self.progress = ("", 0)
 
     @property
     def ticket(self) -> Ticket:
         """What the ledger matches."""
         return self.job.ticket
+
+    @property
+    def log(self) -> JobLog:
+        """Its log until now, for the ledger."""
+        entries = json.dumps(self.lines, ensure_ascii=False)
+        return JobLog(job_id=self.job.id, epoch=self.job.epoch, entries=entries)
 
     def check_cancelled(self) -> None:
         """Raise `Cancelled` once nobody wants the job."""

@@ -19,6 +19,7 @@ from scheduler.settings import Settings
 from scheduler.stopping import stop_event
 from scheduler.storage import open_storage
 from workers import mirror, patience, tasks
+from workers.chronicle import Chronicle, to_stream
 from workers.consumer import BUNDLES_AT_ONCE, Consumer
 from workers.devices import Device
 from workers.engine import Engine
@@ -100,6 +101,7 @@ class Worker:
         lease = Lease(settings.lease_s)
         self._residency = Residency(stock, device, budget_bytes=self._budget)
         storage = open_storage(settings)
+        self._chronicle = Chronicle(to_stream(settings))
         workshop = Workshop(
             settings,
             worker=self._name,
@@ -108,6 +110,7 @@ class Worker:
             storage=storage,
             storeroom=Storeroom(storage, lease, settings),
             residency=self._residency,
+            chronicle=self._chronicle,
         )
         self._engine = Engine(self._ledger, self._id, workshop.stages(), settings)
         self._heartbeat = Heartbeat(
@@ -120,6 +123,7 @@ class Worker:
             self._heartbeat.start(stop)
         except LedgerUnavailable:
             return True
+        self._chronicle.start()
         self._engine.start()
         tasks.register(app, self._engine.run)
         shared = [broker.queue_name(pipeline) for pipeline in self._readiness.ready]
@@ -166,6 +170,7 @@ class Worker:
 
     def _sign_off(self) -> None:
         self._heartbeat.stop()
+        self._chronicle.close()
         try:
             with self._own_line.begin() as session:
                 fleet.sign_off(session, self._id)

@@ -7,7 +7,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-import structlog
 from pydantic import ValidationError
 
 from models import canvas
@@ -23,6 +22,7 @@ from scheduler.settings import Settings
 from scheduler.storage import Storage
 from workers import codec, outcome, source
 from workers.admission import Admission
+from workers.chronicle import Chronicle
 from workers.codec import Header
 from workers.life import Life
 from workers.outcome import Story
@@ -33,8 +33,6 @@ from workers.source import Input
 from workers.stages import Stages, Together
 from workers.stock import Stock
 from workers.storeroom import Product, Storeroom, places
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +80,10 @@ class Workshop:
         storage: Storage,
         storeroom: Storeroom,
         residency: Residency,
+        chronicle: Chronicle,
     ) -> None:
         self._settings = settings
+        self._chronicle = chronicle
         self._worker = worker
         self._endpoints = stock.endpoints
         self._storage = storage
@@ -104,6 +104,7 @@ class Workshop:
         A job whose result is there already, or can be copied, ends here.
         """
         job = life.job
+        self._chronicle.say(life, "Fetching the image")
         request = self._request(job)
         self._check_destination(job)
         ending = self._shortcuts.existing(job, request.encoding())
@@ -128,6 +129,7 @@ class Workshop:
         )
         with life.timed("decode_s"):
             picture = codec.decode(found.data, max_pixels=self._settings.max_input_pixels)
+        self._chronicle.say(life, _plan(header.size, size))
         return Fetched(
             request=request,
             picture=picture,
@@ -154,6 +156,7 @@ class Workshop:
 
     def upscale(self, life: Life, fetched: Fetched) -> Enlarged:
         """Run the model, on the device thread."""
+        self._chronicle.say(life, f"Enlarging with {life.job.pipeline}")
         work = partial(self._run, life, fetched)
         result, divisor = self._residency.enlarge(life.job.pipeline, work)
         return Enlarged(fetched=fetched, result=result, tile_divisor=divisor)
@@ -170,6 +173,8 @@ class Workshop:
 
     def upscale_together(self, group: Sequence[tuple[Life, Fetched]]) -> list[Enlarged]:
         """Run the model's batch form, on the device thread."""
+        for life, _ in group:
+            self._chronicle.say(life, f"Enlarging with {life.job.pipeline}")
         work = [
             Work(each.picture, each.request, self._context(life, each, 1)) for life, each in group
         ]
@@ -183,6 +188,7 @@ class Workshop:
 
     def store(self, life: Life, enlarged: Enlarged) -> Ending:
         """Encode, check and store every image, and only then say that the job succeeded."""
+        self._chronicle.say(life, "Storing the result")
         fetched, images = enlarged.fetched, enlarged.result.images
         addresses = places(life.job, len(images), fetched.request.encoding())
         stored = [
@@ -255,7 +261,7 @@ class Workshop:
         assert job.seed is not None, "every job's seed is drawn when it is submitted"
         return Context(
             seed=job.seed,
-            progress=partial(_progress, job),
+            progress=partial(self._chronicle.progress, life),
             check_cancelled=life.check_cancelled,
             borrow=self._residency.borrow,
             files=fetched.files,
@@ -293,5 +299,5 @@ def _product(enlarged: Enlarged, pixels: Pixels) -> Product:
     )
 
 
-def _progress(job: Claimed, fraction: float, stage: str) -> None:
-    log.debug("job.progressed", job=str(job.id), fraction=round(fraction, 3), stage=stage)
+def _plan(size: Size, promised: Size) -> str:
+    return f"Read {size.width}x{size.height}; to become {promised.width}x{promised.height}"

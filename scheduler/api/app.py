@@ -77,7 +77,7 @@ def _furnish(state: State, settings: Settings) -> None:
     state.intake = Intake(state.room, state.publisher, max_bytes=settings.max_input_bytes)
     state.keyring = Keyring(ledger)
     state.lines = Lines(ledger)
-    redis = Redis.from_url(redis_url(settings), health_check_interval=25)
+    redis = Redis.from_url(redis_url(settings), socket_timeout=10, health_check_interval=25)
     state.hub = Hub(ledger, redis, stream=settings.redis_prefix + STREAM)
     state.desk = Desk(ledger, state.room, state.intake, state.lines)
     state.paces = Paces()

@@ -30,7 +30,8 @@ log = structlog.get_logger()
 TICK_S = 0.1
 AWAY_S = 1.0
 """Pause before another try while the ledger or Redis is away."""
-READ_MS = 5000
+READ_MS = 2000
+"""Less than the client waits for an answer."""
 MOST_LOGS = 1000
 """Jobs whose lines are remembered; the longest silent ones are forgotten first."""
 

@@ -117,7 +117,8 @@ async def _events(request: Request, standing: Standing, *, logs: bool) -> AsyncI
     with request.app.state.hub.follow(standing) as follower:
         while True:
             standing = follower.standing
-            entries = await _unseen(request, follower) if logs else None
+            # A document of a waiting request has no log; what was heard early is for the next one.
+            entries = await _unseen(request, follower) if logs and not standing.waits else None
             if standing.mark != told or entries:
                 told = standing.mark
                 document = answers.status(standing, addresses, entries)

@@ -116,10 +116,14 @@ class Standing:
         return self.state in ENDED
 
     @property
+    def waits(self) -> bool:
+        """Whether no worker has it."""
+        return self.state in (JobState.WAITING, JobState.QUEUED)
+
+    @property
     def mark(self) -> str:
         """What changes when something worth telling does."""
-        waits = self.state in (JobState.WAITING, JobState.QUEUED)
-        return f"{self.position}" if waits else f"{self.state}"
+        return f"{self.position}" if self.waits else f"{self.state}"
 
 
 _POSITION = """
@@ -296,6 +300,8 @@ _LOG = text("select epoch, entries from job_logs where job_id = :id")
 
 def keep_logs(connection: Session | Connection, logs: Sequence[JobLog]) -> None:
     """Write what jobs had to say until now; an earlier attempt's is replaced."""
+    if not logs:
+        return
     connection.execute(
         _KEEP,
         {

@@ -21,6 +21,7 @@ from tests.benchmarks.servers import Servers
 from tests.factories import make_batch, make_row
 from tests.pictures import make_pixels, save
 from tests.workers.rig import Rig, rig, states
+from workers.chronicle import Chronicle
 from workers.devices import cpu
 from workers.heartbeat import Lease
 from workers.residency import Residency
@@ -77,6 +78,7 @@ def _engine(ledger: Ledger, settings: Settings, endpoint: Endpoint) -> Iterator[
         storage=storage,
         storeroom=Storeroom(storage, lease, settings),
         residency=Residency(stock, cpu(), budget_bytes=2**30),
+        chronicle=Chronicle(lambda _raw: None),
     )
     with rig(ledger, settings, workshop.stages()) as it:
         yield it

@@ -15,6 +15,7 @@ from scheduler.storage import open_storage
 from tests.factories import make_batch, make_row
 from tests.pictures import make_pixels, save
 from tests.workers.rig import Rig, rig, rows
+from workers.chronicle import Chronicle
 from workers.devices import Device
 from workers.heartbeat import Lease
 from workers.residency import Residency
@@ -49,6 +50,7 @@ def real_rig(
         storage=storage,
         storeroom=Storeroom(storage, lease, settings),
         residency=Residency(stock, CPU, budget_bytes=2**30),
+        chronicle=Chronicle(lambda _raw: None),
     )
     with rig(ledger, settings, workshop.stages()) as it:
         yield it
