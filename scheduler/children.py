@@ -51,6 +51,8 @@ class Child:
     ready: Callable[[], bool] | None = None
     """Whether it serves; asked again and again after its first start."""
     ready_s: float = 60.0
+    hopeless: int | None = None
+    """The exit status by which it says that it would end so again, however often it is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -302,6 +304,9 @@ class _Tended:
             lived_s = time.monotonic() - began
             quick_deaths = quick_deaths + 1 if lived_s < self._restarts.quick_s else 1
             log.warning("child.died", child=self._child.name, status=status, lived_s=lived_s)
+            if status == self._child.hopeless:
+                self._give_up("as it is set up, it can't work", hopeless=True)
+                return
             if quick_deaths >= self._restarts.quick_deaths:
                 self._give_up(
                     f"it died {quick_deaths} times in a row within {self._restarts.quick_s:g} s"
@@ -321,8 +326,10 @@ class _Tended:
         with self._lock:
             self._kept = None if self._stopping.is_set() else _Kept(self._child)
 
-    def _give_up(self, reason: str) -> None:
+    def _give_up(self, reason: str, *, hopeless: bool = False) -> None:
         child = self._child
-        self.failure = ChildGaveUp(child.name, reason=reason, log=child.log, tail=tail(child.log))
+        self.failure = ChildGaveUp(
+            child.name, reason=reason, log=child.log, tail=tail(child.log), hopeless=hopeless
+        )
         log.error("child.gave_up", child=child.name, reason=reason)
         self._report()

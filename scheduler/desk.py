@@ -1,6 +1,6 @@
 """Batches as people ask about and steer them: the commands and the HTTP interface alike."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -8,6 +8,7 @@ from uuid import UUID
 from sqlalchemy.orm import Session
 
 from models import catalog
+from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import batches, fleet, retries, rows, steering
 from scheduler.ledger.batches import Progress
 from scheduler.ledger.rows import RowRecord
@@ -97,6 +98,7 @@ class LedgerDesk:
         *,
         owner: str | None = None,
         places: Sequence[str] | None = None,
+        explain: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the desk.
 
@@ -105,11 +107,13 @@ class LedgerDesk:
             storage: Where sources and results are.
             owner: Whose batches are seen and made; None for everybody's.
             places: The only addresses that orders may name, and all below them; None for any.
+            explain: Called where the ledger does not answer; raises if it knows why.
         """
         self._ledger = ledger
         self._storage = storage
         self._owner = owner
         self._places = places
+        self._explain = explain
 
     def submit(self, order: Order) -> Submitted:
         """Check an order and write its batch.
@@ -139,11 +143,16 @@ class LedgerDesk:
 
         Raises:
             BatchUnknown: One of them is not there.
+            SystemStopped: Whoever ran the system has ended, so that no waiting will help.
         """
-        with self._ledger.begin() as session:
-            for id_ in ids:
-                self._seen(session, id_)
-            return [batches.progress(session, id_) for id_ in ids]
+        try:
+            with self._ledger.begin() as session:
+                for id_ in ids:
+                    self._seen(session, id_)
+                return [batches.progress(session, id_) for id_ in ids]
+        except LedgerUnavailable:
+            self._explain()
+            raise
 
     def latest(self, *, limit: int) -> list[Progress]:
         """Return the counters of the newest batches, newest first."""

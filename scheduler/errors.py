@@ -43,6 +43,7 @@ EnlargerError
     ├── LedgerUnavailable
     ├── BrokerUnavailable
     ├── ApiUnavailable        an API that was asked instead of the ledger does not answer
+    ├── SystemStopped         whoever ran the embedded system that this process had joined is gone
     └── ChildGaveUp           a child process died too often, or was not ready in time
 """
 
@@ -215,8 +216,19 @@ class BrokerUnavailable(WorldError):
     """Redis does not answer."""
 
 
-class ChildGaveUp(WorldError):
-    """A child process died too often to be started again, or was not ready in time."""
+class SystemStopped(WorldError):
+    """The process that ran an embedded system, which this one had joined, has ended."""
 
-    def __init__(self, name: str, *, reason: str, log: Path, tail: str) -> None:
+
+class ChildGaveUp(WorldError):
+    """A child process died too often to be started again, or was not ready in time.
+
+    Attributes:
+        hopeless: It said itself that to start it again would be of no use.
+    """
+
+    def __init__(
+        self, name: str, *, reason: str, log: Path, tail: str, hopeless: bool = False
+    ) -> None:
         super().__init__(f"{name}: {reason}; its log {log} ends:\n{tail}")
+        self.hopeless = hopeless

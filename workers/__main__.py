@@ -7,6 +7,8 @@ import click
 
 from models.errors import EnlargerError
 from scheduler import logs
+from scheduler.embedded.system import SET_UP_WRONGLY
+from scheduler.errors import SettingsInvalid
 from scheduler.settings import load
 from workers import process
 from workers.devices import find
@@ -33,7 +35,7 @@ def main() -> int:
         return int(command(standalone_mode=False))
     except (EnlargerError, click.ClickException) as exc:
         click.echo(f"worker: {exc}", err=True)
-        return 1
+        return SET_UP_WRONGLY if isinstance(exc, SettingsInvalid) else 1
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ from workers.heartbeat import Heartbeat, Lease
 from workers.hurry import Listener
 from workers.liveness import Liveness
 from workers.residency import Residency
-from workers.stock import Readiness, Stock, readiness
+from workers.stock import Readiness, Stock, check_options, readiness
 from workers.storeroom import Storeroom
 from workers.workshop import Workshop
 
@@ -56,6 +56,7 @@ def run(settings: Settings, device: Device, wanted: Sequence[str]) -> bool:
         folder=mirror.local_folder(settings, open_storage(settings), wanted),
         chosen=settings.options,
     )
+    check_options(stock)
     found = readiness(stock, wanted or list(catalog.ENDPOINTS))
     for pipeline, reason in found.not_ready.items():
         log.warning("pipeline.not_ready", pipeline=pipeline, reason=reason)

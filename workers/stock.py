@@ -78,6 +78,20 @@ class Stock:
         return LocalWeights(variant=chosen.name, files=found)
 
 
+def check_options(stock: Stock) -> None:
+    """Refuse choices about endpoints that there are not, or that endpoints don't offer.
+
+    Raises:
+        SettingsInvalid: One won't do; the message names it.
+    """
+    for name in stock.chosen:
+        if name not in stock.endpoints:
+            known = ", ".join(sorted(stock.endpoints))
+            reason = f"ENLARGER_OPTIONS: {name!r} is no endpoint; choose one of {known}"
+            raise SettingsInvalid(reason, field="options")
+        stock.options(stock.endpoint(name))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Readiness:
     """Which pipelines a worker can serve, and why not the others."""

@@ -10,15 +10,20 @@ from pathlib import Path
 import click
 import structlog
 
+from models import catalog
 from models.errors import EnlargerError
-from scheduler import logs
+from scheduler import broker, logs
 from scheduler.children import Child, Supervisor
-from scheduler.embedded.system import environment
+from scheduler.embedded.system import SET_UP_WRONGLY, environment
+from scheduler.errors import ChildGaveUp, SettingsInvalid
+from scheduler.ledger.session import url
 from scheduler.settings import Settings, load
 from scheduler.stopping import stop_event
+from workers import stock
 from workers.devices import of_host
 from workers.engine import FLUSH_S, UNWIND_S
 from workers.relay import Relay
+from workers.stock import Stock
 
 log = structlog.get_logger()
 
@@ -30,6 +35,7 @@ def command(endpoints: str, device: str | None) -> None:
     """Keep this host's workers running until SIGTERM, which drains them."""
     settings = load()
     logs.configure(settings)
+    check(settings)
     stop = stop_event()
     devices = [device] if device else [each.id for each in of_host()]
     log.info("devices.found", devices=devices)
@@ -53,6 +59,7 @@ def _child(settings: Settings, device: str, endpoints: str, folder: Path) -> Chi
         log=folder / f"{device.replace(':', '-')}.log",
         # What an unwilling worker takes at most, and a little for its interpreter.
         grace_s=settings.grace_s + 2 * UNWIND_S + FLUSH_S + 1.5,
+        hopeless=SET_UP_WRONGLY,
     )
 
 
@@ -76,14 +83,30 @@ def _kept(children: Sequence[Child], stop: threading.Event) -> Iterator[list[Sup
             thread.join()
 
 
+def check(settings: Settings) -> None:
+    """Refuse here, and once, what would keep every worker from working.
+
+    Raises:
+        SettingsInvalid: The database or Redis is not set, or ENLARGER_OPTIONS won't do.
+    """
+    url(settings)
+    broker.redis_url(settings)
+    stock.check_options(Stock(endpoints=catalog.ENDPOINTS, chosen=settings.options))
+
+
 def main() -> int:
     """Run the command; return the exit status."""
     try:
         command(standalone_mode=False)
     except (EnlargerError, click.ClickException) as exc:
         click.echo(f"worker: {exc}", err=True)
-        return 1
+        return SET_UP_WRONGLY if is_hopeless(exc) else 1
     return 0
+
+
+def is_hopeless(exc: Exception) -> bool:
+    """Tell whether a worker that ended so would always end so."""
+    return isinstance(exc, SettingsInvalid) or (isinstance(exc, ChildGaveUp) and exc.hopeless)
 
 
 if __name__ == "__main__":

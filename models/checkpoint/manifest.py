@@ -38,7 +38,6 @@ class File:
         sha256: Of its bytes; None where it is not known, until the first download fixes it.
         sha256_source: Who says so, where it is not the publisher.
         size_bytes: Where it is known.
-        gated: The hub asks for a token of somebody who agreed to the terms there.
     """
 
     name: str
@@ -48,7 +47,6 @@ class File:
     sha256: str | None = None
     sha256_source: str | None = None
     size_bytes: int | None = None
-    gated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

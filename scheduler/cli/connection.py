@@ -9,7 +9,8 @@ from sqlalchemy.exc import ProgrammingError
 
 from scheduler import logs, settings
 from scheduler.desk import Desk, LedgerDesk
-from scheduler.errors import LedgerUnavailable, SettingsInvalid
+from scheduler.embedded.home import Home
+from scheduler.errors import LedgerUnavailable, SettingsInvalid, SystemStopped
 from scheduler.ledger.session import NO_DATABASE, Ledger
 from scheduler.remote import RemoteDesk
 from scheduler.settings import Settings
@@ -27,11 +28,26 @@ class System:
     settings: Settings
     ledger: Ledger
     storage: Storage
+    home: Home | None = None
+    """Where it lives, if it is an embedded one that some process runs."""
+
+    def check_running(self) -> None:
+        """Look whether the process is still there that runs an embedded system.
+
+        Raises:
+            SystemStopped: It ended, and everything with it.
+        """
+        if self.home is not None and not self.home.is_held():
+            reason = (
+                "home: the command that ran this system was stopped, and the system with it; "
+                "the same command again goes on where it stopped"
+            )
+            raise SystemStopped(reason, field="home")
 
     @property
     def desk(self) -> LedgerDesk:
         """Where its batches are asked about and steered."""
-        return LedgerDesk(self.ledger, self.storage)
+        return LedgerDesk(self.ledger, self.storage, explain=self.check_running)
 
 
 def remote_desk() -> RemoteDesk | None:
@@ -82,7 +98,10 @@ def connected(*, running: bool = False) -> Iterator[System]:
     from scheduler.embedded import system as embedded
 
     check_embedded(loaded, running=running)
-    with embedded.start(loaded, children=()) as found, opened(found) as system:
+    with (
+        embedded.start(loaded, children=()) as found,
+        opened(found, home=Home.at(found.home)) as system,
+    ):
         yield system
 
 
@@ -92,8 +111,6 @@ def check_embedded(loaded: Settings, *, running: bool = False) -> None:
     Raises:
         SettingsInvalid: So it is; the message says what to set or to start.
     """
-    from scheduler.embedded.home import Home
-
     folder = loaded.home.expanduser()
     if not (folder / "postgres").exists():
         raise SettingsInvalid(NO_DATABASE, field="database_url")
@@ -106,15 +123,19 @@ def check_embedded(loaded: Settings, *, running: bool = False) -> None:
 
 
 @contextmanager
-def opened(found: Settings) -> Iterator[System]:
+def opened(found: Settings, *, home: Home | None = None) -> Iterator[System]:
     """Open the ledger and the storage of a system whose addresses are known.
+
+    Args:
+        found: Has the addresses.
+        home: Where it lives, if it is an embedded one.
 
     Raises:
         LedgerUnavailable: The database lacks tables.
     """
     ledger = Ledger(found, connections=2)
     try:
-        yield System(settings=found, ledger=ledger, storage=open_storage(found))
+        yield System(settings=found, ledger=ledger, storage=open_storage(found), home=home)
     except ProgrammingError as exc:
         if getattr(exc.orig, "sqlstate", None) not in MISSING_SCHEMA:
             raise

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from scheduler.cli.batch import short, unsuccessful
+from scheduler.cli.batch import short
 from scheduler.cli.output import duration, readable, say
 from scheduler.pace import Standing
 
@@ -107,8 +107,10 @@ def describe(standing: Standing) -> str:
     if counters.total == 0 and counters.ended_at is None:
         return "reading"
     parts = [f"{counters.ended:,}/{counters.total:,}{'' if counters.read_at else '+'} done"]
-    if unsuccessful(counters):
-        parts.append(f"{unsuccessful(counters):,} failed")
+    if counters.failed + counters.rejected:
+        parts.append(f"{counters.failed + counters.rejected:,} failed")
+    if counters.cancelled:
+        parts.append(f"{counters.cancelled:,} cancelled")
     if counters.ended_at is not None:
         return ", ".join([*parts, _ending(counters)])
     if standing.rate:

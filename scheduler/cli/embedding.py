@@ -9,6 +9,7 @@ from scheduler import logs, settings
 from scheduler.cli.connection import System, opened
 from scheduler.cli.output import say
 from scheduler.embedded import system as embedded
+from scheduler.embedded.home import Home
 
 
 def embed(work: Callable[[System], bool]) -> bool:
@@ -25,7 +26,10 @@ def embed(work: Callable[[System], bool]) -> bool:
     signal.signal(signal.SIGTERM, _interrupt)
     say("Starting the system (PostgreSQL, Redis, a scheduler, a worker) …")
     try:
-        with embedded.start(loaded) as running, opened(running) as system:
+        with (
+            embedded.start(loaded) as running,
+            opened(running, home=Home.at(running.home)) as system,
+        ):
             return _until_interrupted(work, system)
     except KeyboardInterrupt:
         say("Stopped. The same command again goes on where this one stopped.")

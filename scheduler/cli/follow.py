@@ -29,6 +29,7 @@ def follow(desk: "Desk", ids: Sequence[UUID]) -> list["Progress"]:
 
     Raises:
         WorldError: The ledger, or the API in front of it, was away for too long.
+        SystemStopped: Another command ran the system, and was stopped.
     """
     paces = {id_: Pace() for id_ in ids}
     with display() as shown:

@@ -14,6 +14,8 @@ from scheduler.storage.address import parse_address
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters could drive the terminal, marks of direction could disguise a name."""
 PIPED_WIDTH = 10_000
+NARROW = 72
+"""Fewer characters in a line than the tables' columns need."""
 
 
 def say(message: str) -> None:
@@ -49,7 +51,10 @@ def readable(address: str) -> str:
 
 
 def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; on a terminal it fits the width, elsewhere nothing is folded."""
+    """Print a table; on a terminal it fits the width, elsewhere nothing is folded.
+
+    On a terminal too narrow for columns, each row becomes lines of a title and a value.
+    """
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -58,12 +63,24 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     console = Console()
     if not console.is_terminal:
         console.width = PIPED_WIDTH
+    if console.width < NARROW:
+        _print_records(titles, rows)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for title in titles:
         table.add_column(title, overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell, keep="\n")) for cell in row))
     console.print(table)
+
+
+def _print_records(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    width = max(map(len, titles)) + 2
+    for row in rows:
+        for title, cell in zip(titles, row, strict=True):
+            lines = printable(cell, keep="\n").split("\n")
+            click.echo(title.ljust(width) + ("\n" + " " * width).join(lines))
+        click.echo()
 
 
 def duration(seconds: float) -> str:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from scheduler.cli.batch import all_well
 from scheduler.cli.options import as_json, dialect_of, order_options
 
 if TYPE_CHECKING:
     from scheduler.cli.connection import System
+    from scheduler.ledger.batches import Progress
     from scheduler.settings import Settings
     from scheduler.submission import Order
 
@@ -122,8 +124,15 @@ def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> b
             say(f"Going on where it stopped: {was.ended:,} of {was.total:,} are done.")
     found = follow(desk, ids)
     if all(was.reported_at is not None for was in before):
-        say("Nothing is left to do; `--again` does it anew.")
+        say(nothing_begun(found))
     return conclude(desk, found, as_json=as_json)
+
+
+def nothing_begun(found: Sequence["Progress"]) -> str:
+    """Say why a command that was given before had nothing to do."""
+    if all(all_well(each) for each in found):
+        return "Nothing is left to do; `--again` does it anew."
+    return "This has ended before, without a result for each image; `--again` does it all anew."
 
 
 def _wait_for_worker(system: "System") -> None:

@@ -108,6 +108,17 @@ class Home:
         file.flush()
         return file
 
+    def is_held(self) -> bool:
+        """Tell whether a process is there that runs a system here, and has not begun to stop it."""
+        addresses = self.published()
+        if addresses is None:
+            return False
+        try:
+            os.kill(addresses.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
     def holder(self) -> Holder | None:
         """Return who took the lock last; None while that is being written."""
         try:

@@ -33,6 +33,9 @@ log = structlog.get_logger(__name__)
 COMMANDS = ("scheduler", "worker")
 """The commands of ours that make a whole system; without them it is only the two servers."""
 
+SET_UP_WRONGLY = 2
+"""The exit status of a worker that a setting keeps from working."""
+
 JOIN_WAIT_S = 60.0
 JOIN_POLL_S = 0.2
 STOP_MARGIN_S = 10.0
@@ -153,6 +156,7 @@ def _command(name: str, running: Settings, home: Home) -> Child:
         env=environment(running),
         log=home.logs / f"{name}.log",
         grace_s=running.grace_s + STOP_MARGIN_S,
+        hopeless=SET_UP_WRONGLY,
     )
 
 

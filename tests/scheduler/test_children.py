@@ -121,6 +121,18 @@ def test_a_child_that_keeps_dying_is_given_up_with_its_name_and_the_end_of_its_l
     assert str(caught.value).count("no such device") == 3
 
 
+def test_a_child_that_says_that_it_cannot_work_is_given_up_at_once(tmp_path):
+    code = "print('no such device'); raise SystemExit(2)"
+    with Supervisor(restarts=EAGER) as supervisor:
+        supervisor.start(script(tmp_path, code, hopeless=2))
+
+        with pytest.raises(ChildGaveUp, match="it can't work") as caught:
+            supervisor.wait(20)
+
+    assert caught.value.hopeless
+    assert str(caught.value).count("no such device") == 1
+
+
 def test_a_command_that_does_not_exist_is_given_up_and_named(tmp_path):
     child = script(tmp_path, "", command=("/nowhere/enlarge",))
     with Supervisor(restarts=EAGER) as supervisor:

@@ -45,6 +45,15 @@ def test_status_shows_the_batches(settings: Settings, ledger: Ledger, batch: UUI
     assert "/photos/" in answer.out
 
 
+def test_status_on_a_narrow_terminal_is_a_line_for_each_figure(
+    settings: Settings, batch: UUID
+) -> None:
+    answer = enlarger("status", settings=settings, FORCE_COLOR="1", COLUMNS="40")
+
+    assert {f"batch        {batch.hex[-8:]}", "done         2/4"} <= set(answer.out.splitlines())
+    assert max(map(len, answer.out.splitlines())) <= 40
+
+
 def test_status_of_one_batch_is_json_for_a_script(settings: Settings, batch: UUID) -> None:
     found = enlarger("status", str(batch), "--json", settings=settings).json()
 

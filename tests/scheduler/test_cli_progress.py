@@ -9,6 +9,7 @@ from uuid_utils.compat import uuid7
 from scheduler.cli.batch import all_well, summary
 from scheduler.cli.display import describe
 from scheduler.cli.output import duration, printable, readable
+from scheduler.cli.run import nothing_begun
 from scheduler.cli.sources import targets
 from scheduler.ledger.batches import Progress
 from scheduler.ledger.tables import BatchState
@@ -98,6 +99,12 @@ def test_a_standing_says_done_failed_rate_and_time() -> None:
     assert describe(standing) == "20/100 done, 5 failed, 2.0/s, 40 s left"
 
 
+def test_cancelled_is_not_failed() -> None:
+    standing = Pace(Clock()).look(make_progress(succeeded=1, failed=2, cancelled=30))
+
+    assert describe(standing) == "33/100 done, 2 failed, 30 cancelled"
+
+
 def test_an_ended_batch_is_first_reported_then_finished() -> None:
     pace = Pace(Clock())
     ended = make_progress(succeeded=100, ended_at=NOW, state=BatchState.FINISHED)
@@ -109,6 +116,13 @@ def test_an_ended_batch_is_first_reported_then_finished() -> None:
 def test_the_summary_names_only_what_there_is() -> None:
     assert summary(make_progress(succeeded=100)) == "100 of 100 enlarged"
     assert summary(make_progress(failed=1, skipped=2)) == "0 of 100 enlarged, 1 failed, 2 left out"
+
+
+def test_nothing_is_left_to_do_only_where_all_is_well() -> None:
+    done = make_progress(succeeded=100, state=BatchState.FINISHED)
+
+    assert nothing_begun([done]).startswith("Nothing is left")
+    assert "without a result for each" in nothing_begun([done, make_progress(cancelled=1)])
 
 
 def test_a_source_that_could_not_be_read_to_its_end_is_not_all_well() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +15,13 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
+from scheduler.cli import follow
+from scheduler.cli.connection import opened
+from scheduler.cli.display import Lines
 from scheduler.embedded import system
 from scheduler.embedded.home import Home
 from scheduler.embedded.postgres import account
-from scheduler.errors import HomeHeld, HomeUnusable
+from scheduler.errors import HomeHeld, HomeUnusable, SystemStopped
 from scheduler.settings import Settings
 from tests.processes import alive, eventually, family
 
@@ -106,6 +110,20 @@ def test_a_second_run_joins_the_first_and_leaves_it_running(home, holder):
 
     assert answers(joined)
     assert holder.poll() is None
+
+
+@pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
+def test_who_joined_hears_that_the_system_was_stopped(home, holder, end):
+    with (
+        system.start(home, children=()) as joined,
+        opened(joined, home=Home.at(home.home)) as found,
+    ):
+        assert follow.Watched(found.desk, Lines()).look([]) == []
+        holder.send_signal(end)
+        holder.wait(60)
+
+        with pytest.raises(SystemStopped, match="the same command again"):
+            follow.Watched(found.desk, Lines()).look([uuid.uuid4()])
 
 
 def test_a_run_that_needs_more_than_the_holder_runs_is_told_who_that_is(home, holder):

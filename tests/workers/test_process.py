@@ -153,9 +153,34 @@ def test_a_worker_of_unknown_endpoints_says_so_and_does_not_start(settings: Sett
     with process("workers", settings, "--endpoints", "no/such") as worker:
         _, said = worker.communicate(timeout=30)
 
-    assert worker.returncode == 1
+    assert worker.returncode == 2
     assert "the catalogue has no such endpoint" in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"redis_url": None}, "ENLARGER_REDIS_URL is not set"),
+        (
+            {"options": {"lanczos": {}}},
+            "ENLARGER_OPTIONS: 'lanczos' is no endpoint",
+        ),
+        ({"options": {ENDPOINT: {"tiles": 3}}}, f"ENLARGER_OPTIONS: {ENDPOINT}: tiles"),
+    ],
+    ids=["no redis", "no endpoint", "no option"],
+)
+def test_a_host_that_is_set_up_wrongly_says_so_once_and_starts_no_worker(
+    settings: Settings, wrong: dict[str, object], words: str
+) -> None:
+    changed = settings.model_copy(update=wrong)
+
+    with process("workers.supervisor", changed, "--device", "cpu") as supervisor:
+        _, said = supervisor.communicate(timeout=30)
+
+    assert supervisor.returncode == 2
+    assert said.count(words) == 1
+    assert said.count("\n") == 1
 
 
 def test_one_worker_is_kept_for_a_device_and_replaced_when_it_dies(
