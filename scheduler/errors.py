@@ -16,6 +16,7 @@ EnlargerError
 │   ├── RowInvalid            one row of a manifest
 │   ├── KeyUnknown            no API key has this id
 │   ├── EventInvalid          a message that tells of no object in a bucket
+│   ├── EventRefused          a sender of events who does not prove to be one
 │   ├── TriggerInvalid        a rule that can't be, such as one that would take its own results
 │   ├── TriggerUnknown
 │   ├── ResultAsSource        a result that came into a bucket which a trigger watches
@@ -122,6 +123,10 @@ class KeyUnknown(RequestError):
 
 class EventInvalid(RequestError):
     """A message that tells of no object in a bucket, or in no way that is understood."""
+
+
+class EventRefused(RequestError):
+    """Whoever sends events over HTTP lacks the token, or SNS's signature of an allowed topic."""
 
 
 class TriggerInvalid(RequestError):

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio.to_thread
 from fastapi import FastAPI
@@ -10,7 +11,7 @@ from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from models.version import VERSION
-from scheduler.api import batches, cdn, errors, queue, run, storage
+from scheduler.api import batches, cdn, errors, events, queue, run, storage
 from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
 from scheduler.api.following import Followed
@@ -25,13 +26,15 @@ from scheduler.ledger.session import Ledger
 from scheduler.live import STREAM
 from scheduler.pace import Paces
 from scheduler.settings import Settings
-from scheduler.storage import open_storage
+from scheduler.storage import Storage, open_storage
+from scheduler.triggers.receiver import Receiver
 
 THREADS = 16
 """Plain routes at work at once; each may hold a connection to the ledger."""
 EXPOSED = (REQUEST_ID, "x-fal-error-type", "x-fal-request-timeout-type", "x-fal-needs-retry")
 DAY_S = 24 * 3600
-ROUTERS = (queue.router, run.router, storage.router, cdn.router, batches.router)
+CERTIFICATE_BYTES = 2**16
+ROUTERS = (queue.router, run.router, storage.router, cdn.router, batches.router, events.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -77,6 +80,7 @@ def _furnish(state: State, settings: Settings) -> None:
     state.intake = Intake(state.room, state.publisher, max_bytes=settings.max_input_bytes)
     state.keyring = Keyring(ledger)
     state.lines = Lines(ledger)
+    state.receiver = Receiver(ledger, settings, partial(_fetched, state.storage))
     redis = Redis.from_url(redis_url(settings), socket_timeout=10, health_check_interval=25)
     state.hub = Hub(ledger, redis, stream=settings.redis_prefix + STREAM)
     state.desk = Desk(ledger, state.room, state.intake, state.lines)
@@ -94,3 +98,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await app.state.hub.close()
     await app.state.lines.close()
     app.state.ledger.close()
+
+
+def _fetched(storage: Storage, url: str) -> bytes:
+    return storage.read(url, max_bytes=CERTIFICATE_BYTES).data

@@ -30,6 +30,7 @@ from scheduler.errors import (
     AddressSecretWrong,
     BatchPruned,
     BatchUnknown,
+    EventRefused,
     FileMissing,
     KeyReused,
     NobodyReady,
@@ -81,6 +82,7 @@ UUID_TEXT = re.compile(r"[0-9a-fA-F-]{32,36}")
 PLAIN: dict[type[EnlargerError], int] = {
     CredentialsInvalid: 401,
     NotPermitted: 403,
+    EventRefused: 401,
     UnknownEndpoint: 404,
     BatchUnknown: 404,
     BatchPruned: 410,

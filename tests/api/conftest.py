@@ -23,6 +23,7 @@ def _shared_api(
             redis_prefix=f"test-{uuid4().hex}:",
             files=tmp_path_factory.mktemp("files").as_uri(),
             secret_key=SecretStr("a key for tests, known to everybody"),
+            event_token=SecretStr("a token for tests"),
         )
         with live(settings) as running:
             yield running
