@@ -60,21 +60,28 @@ class Stock:
 
         Raises:
             WeightsError: A file is missing; the message says how to get it.
+            SettingsInvalid: What the operator chose about the endpoint is no choice.
         """
         name, variant = catalog.part(pipeline)
-        needed = self.endpoint(name).manifest()
+        endpoint = self.endpoint(name)
+        needed = endpoint.manifest()
         if needed is None:
             return None
         chosen = needed.variant(variant)
+        parts = self.options(endpoint).parts(chosen)
         command = f"run `enlarger weights pull {needed.name} --variant {chosen.name}`"
         if self.folder is None:
             reason = f"it needs weights, and ENLARGER_WEIGHTS is not set; set it, and {command}"
             raise WeightsError(reason)
-        found = manifest.look(chosen, self.folder / needed.name)
-        missing = manifest.lacking(chosen, found)
+        found = manifest.look(parts, self.folder / needed.name)
+        missing = manifest.lacking(parts, found)
         if missing:
             names = ", ".join(" or ".join(file.name for file in part.files) for part in missing)
-            raise WeightsError(f"{self.folder / needed.name} lacks {names}; {command}")
+            published = all(part in chosen.parts for part in missing)
+            remedy = (
+                command if published else "bring the files, or choose others in ENLARGER_OPTIONS"
+            )
+            raise WeightsError(f"{self.folder / needed.name} lacks {names}; {remedy}")
         return LocalWeights(variant=chosen.name, files=found)
 
 
@@ -121,9 +128,13 @@ def _obstacle(stock: Stock, endpoint: Endpoint, pipeline: str) -> str | None:
     if not _importable(module):
         return f"its pipeline {module} is not installed"
     try:
-        stock.options(endpoint)
         stock.weights(pipeline)
-    except (SettingsInvalid, WeightsError) as exc:
+        for name in stock.options(endpoint).borrows():
+            borrowed = stock.endpoint(name)
+            reason = _obstacle(stock, borrowed, borrowed.pipelines()[0])
+            if reason is not None:
+                return f"it needs {name}: {reason}"
+    except (SettingsInvalid, UnknownEndpoint, WeightsError) as exc:
         return str(exc)
     return None
 

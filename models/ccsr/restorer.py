@@ -42,10 +42,10 @@ class Restorer:
         if recipe.tile_diffusion is TileDiffusion.NONE:
             return whole(height, width, self.device)
         size = recipe.tile_size // CELL
-        weights = bell(size) if recipe.tile_diffusion is TileDiffusion.GAUSSIAN else uniform(size)
+        weigh = bell if recipe.tile_diffusion is TileDiffusion.GAUSSIAN else uniform
         return Mosaic(
             boxes=windows(height, width, size=size, stride=recipe.tile_stride // CELL),
-            weights=weights.to(self.device),
+            weights=weigh(size, size).to(self.device),
             at_once=recipe.tiles_at_once,
         )
 

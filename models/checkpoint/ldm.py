@@ -5,6 +5,7 @@ takes a name without its part's prefix (`model.diffusion_model.` and so on).
 """
 
 import re
+from collections.abc import Mapping
 
 from models.checkpoint.keymaps import Keymap, rename
 from models.checkpoint.open import Shape
@@ -28,7 +29,10 @@ AROUND = (
     (r"^out\.2\.", "conv_out."),
     (r"^zero_convs\.(\d+)\.0\.", r"controlnet_down_blocks.\1."),
     (r"^middle_block_out\.0\.", "controlnet_mid_block."),
+    (r"^input_hint_block\.0\.", "controlnet_cond_embedding.conv_in."),
+    (r"^input_hint_block\.14\.", "controlnet_cond_embedding.conv_out."),
 )
+HINT = re.compile(r"^input_hint_block\.(\d+)\.")
 BLOCK = re.compile(r"^(input|output)_blocks\.(\d+)\.(\d+)\.(.*)$")
 
 AUTOENCODER = (
@@ -68,9 +72,10 @@ def unet(resnets: int) -> Keymap:
     around, within = rename(AROUND), rename(RESNET)
 
     def renamed(name: str) -> str:
-        found = BLOCK.match(around(name))
+        name = HINT.sub(_hint_layer, around(name))
+        found = BLOCK.match(name)
         if found is None:
-            return within(around(name))
+            return within(name)
         way, number, part, rest = found.groups()
         # Going down, the first block is the first convolution, and each level ends in a resampling.
         place = int(number) - 1 if way == "input" else int(number)
@@ -79,6 +84,25 @@ def unet(resnets: int) -> Keymap:
         return within(f"{blocks}.{level}.{_part(part, index, rest)}")
 
     return renamed
+
+
+def _hint_layer(found: re.Match[str]) -> str:
+    """Name a convolution between the first and the last of those that embed a hint of pixels."""
+    return f"controlnet_cond_embedding.blocks.{int(found[1]) // 2 - 1}."
+
+
+def resnets(shapes: Mapping[str, Shape], prefix: str) -> int:
+    """Count the residual blocks of each level of a UNet on the way down.
+
+    Raises:
+        KeyError: No UNet is under the prefix.
+    """
+    blocks = f"{prefix}input_blocks."
+    numbers = {int(name[len(blocks) :].split(".")[0]) for name in shapes if name.startswith(blocks)}
+    if not numbers:
+        raise KeyError(blocks)
+    levels = 1 + sum(f"{blocks}{number}.0.op.weight" in shapes for number in numbers)
+    return len(numbers) // levels - 1
 
 
 def _part(part: str, index: int, rest: str) -> str:

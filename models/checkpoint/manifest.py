@@ -98,7 +98,7 @@ class LocalWeights:
 
     Attributes:
         variant: Its name.
-        files: The file of each part, by the part's name.
+        files: The file of each part that the operator's choices need, by the part's name.
     """
 
     variant: str
@@ -110,10 +110,10 @@ class LocalWeights:
         return sum(path.stat().st_size for path in self.files.values())
 
 
-def look(variant: Variant, folder: Path) -> dict[str, Path]:
+def look(parts: Sequence[Part], folder: Path) -> dict[str, Path]:
     """Return the file of each part that is in a folder; parts without one are left out."""
     found = {}
-    for part in variant.parts:
+    for part in parts:
         paths = (folder / file.name for file in part.files)
         path = next((path for path in paths if path.is_file()), None)
         if path is not None:
@@ -121,6 +121,6 @@ def look(variant: Variant, folder: Path) -> dict[str, Path]:
     return found
 
 
-def lacking(variant: Variant, found: Mapping[str, Path]) -> Sequence[Part]:
+def lacking(parts: Sequence[Part], found: Mapping[str, Path]) -> Sequence[Part]:
     """Return the parts that no file was found for."""
-    return [part for part in variant.parts if part.name not in found]
+    return [part for part in parts if part.name not in found]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from models.diffusion.noise import Noise
+from models.diffusion.schedule import trained_alphas
 
 RHO = 7.0
 """Of Karras' schedule, equation 5."""
@@ -31,10 +32,9 @@ class Denoiser(Protocol):
 class Discrete:
     """The noise levels that a network of Stable Diffusion was trained on, and their timesteps."""
 
-    def __init__(self, *, first: float = 0.00085, last: float = 0.012, steps: int = 1000) -> None:
-        """Take the scaled-linear schedule of betas from `first` to `last`."""
-        betas = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2
-        kept = (1 - betas).cumprod(0).float()
+    def __init__(self) -> None:
+        """Compute them."""
+        kept = torch.from_numpy(trained_alphas()).float()
         self.sigmas = ((1 - kept) / kept).sqrt()
         self._logs = self.sigmas.log()
 

@@ -1,7 +1,8 @@
 """The UNet of Stable Diffusion, and the ControlNets beside it, by the sizes of a checkpoint."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from models.checkpoint import ldm
 from models.checkpoint.open import Shape
 from models.errors import WeightsError
 
@@ -31,6 +33,9 @@ class UnetConfig:
         context_width: Channels of the embedded prompt.
         in_channels: Of what it is given: a latent, or a latent and a hint.
         groups: Of every group normalisation.
+        linear: Attention is entered and left by linear layers, not by convolutions.
+        hint_channels: Of the convolutions that a ControlNet embeds a hint of pixels with, one for
+            each resolution on the way to the latent's; empty where the hint is a latent.
     """
 
     channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -40,12 +45,15 @@ class UnetConfig:
     context_width: int = 1024
     in_channels: int = 4
     groups: int = GROUPS
+    linear: bool = True
+    hint_channels: tuple[int, ...] = ()
 
 
 def read_unet_config(
     shapes: Mapping[str, Shape],
     prefix: str,
     *,
+    heads: int | None = None,
     head_width: int = HEAD_WIDTH,
     groups: int = GROUPS,
 ) -> UnetConfig:
@@ -54,34 +62,75 @@ def read_unet_config(
     Args:
         shapes: Of all tensors of the checkpoint, by name.
         prefix: Of the network's names.
-        head_width: Channels of an attention head; narrower levels have a single head.
+        heads: Of attention, in all levels; None where each level has as many as fit.
+        head_width: Channels of an attention head then; narrower levels have a single head.
         groups: Of every group normalisation.
 
     Raises:
         WeightsError: A tensor that tells a size is missing.
     """
     try:
-        return _read(shapes, f"{prefix}input_blocks.", head_width, groups)
-    except (KeyError, StopIteration, ZeroDivisionError) as exc:
+        modern = ldm.unet(ldm.resnets(shapes, prefix))
+        own = {
+            modern(name.removeprefix(prefix)): shape
+            for name, shape in shapes.items()
+            if name.startswith(prefix)
+        }
+    except KeyError as exc:
         raise WeightsError(f"no UNet is under {prefix}: {exc} is missing") from exc
+    return read_modern_unet_config(own, heads=heads, head_width=head_width, groups=groups)
 
 
-def _read(shapes: Mapping[str, Shape], blocks: str, head_width: int, groups: int) -> UnetConfig:
-    numbers = {int(name[len(blocks) :].split(".")[0]) for name in shapes if name.startswith(blocks)}
-    levels = 1 + sum(f"{blocks}{number}.0.op.weight" in shapes for number in numbers)
-    stride = len(numbers) // levels
-    firsts = [1 + level * stride for level in range(levels)]
-    channels = [shapes[f"{blocks}{first}.0.out_layers.3.weight"][0] for first in firsts]
-    context = next(shapes[name] for name in shapes if name.startswith(blocks) and CONTEXT in name)
+def read_modern_unet_config(
+    shapes: Mapping[str, Shape],
+    *,
+    heads: int | None = None,
+    head_width: int = HEAD_WIDTH,
+    groups: int = GROUPS,
+) -> UnetConfig:
+    """Read the sizes of a network from tensors in diffusers' names; see `read_unet_config`.
+
+    Raises:
+        WeightsError: A tensor that tells a size is missing.
+    """
+    try:
+        return _read(shapes, heads, head_width, groups)
+    except (KeyError, StopIteration) as exc:
+        raise WeightsError(f"this is no UNet: {exc} is missing") from exc
+
+
+def _read(
+    shapes: Mapping[str, Shape], heads: int | None, head_width: int, groups: int
+) -> UnetConfig:
+    levels = _count(shapes, "down_blocks.{}.resnets.0.conv1.weight")
+    channels = [shapes[f"down_blocks.{n}.resnets.0.conv1.weight"][0] for n in range(levels)]
+    entries = [shapes.get(f"down_blocks.{n}.attentions.0.proj_in.weight") for n in range(levels)]
+    context = next(shape for name, shape in shapes.items() if CONTEXT in name)
     return UnetConfig(
         channels=tuple(channels),
-        resnets=stride - 1,
-        attends=tuple(f"{blocks}{first}.1.norm.weight" in shapes for first in firsts),
-        heads=tuple(max(width // head_width, 1) for width in channels),
+        resnets=_count(shapes, "down_blocks.0.resnets.{}.conv1.weight"),
+        attends=tuple(entry is not None for entry in entries),
+        heads=tuple(heads or max(width // head_width, 1) for width in channels),
         context_width=context[1],
-        in_channels=shapes[f"{blocks}0.0.weight"][1],
+        in_channels=shapes["conv_in.weight"][1],
         groups=groups,
+        linear=all(len(entry) == 2 for entry in entries if entry is not None),
+        hint_channels=tuple(_hint_channels(shapes)),
     )
+
+
+def _count(shapes: Mapping[str, Shape], pattern: str) -> int:
+    return next(number for number in count() if pattern.format(number) not in shapes)
+
+
+def _hint_channels(shapes: Mapping[str, Shape]) -> Iterator[int]:
+    """Yield the channels of the convolutions that embed a hint of pixels, by resolution."""
+    name = "controlnet_cond_embedding.conv_in.weight"
+    for number in count(1, 2):
+        if name not in shapes:
+            return
+        yield shapes[name][0]
+        name = f"controlnet_cond_embedding.blocks.{number}.weight"
 
 
 CONTEXT = ".attn2.to_k."
@@ -99,12 +148,16 @@ def build_unet(config: UnetConfig) -> UNet2DConditionModel:
 
 
 def build_controlnet(config: UnetConfig) -> ControlNetModel:
-    """Build a ControlNet whose hint is a latent: more channels of its first convolution.
+    """Build a ControlNet with unset weights, for a hint of pixels or for one that is a latent.
 
-    A convolution over latent and hint one after the other is all that becomes of the hint, so the
-    network of convolutions that embeds hints of pixels elsewhere adds nothing here. Give it
-    `cat([latent, hint], dim=1)` as the sample.
+    One for latents has more channels in its first convolution. A convolution over latent and hint
+    one after the other is all that becomes of the hint then, so the network of convolutions that
+    embeds hints of pixels adds nothing. Give it `cat([latent, hint], dim=1)` as the sample.
     """
+    if config.hint_channels:
+        return ControlNetModel(
+            **_shared(config), conditioning_embedding_out_channels=config.hint_channels
+        )
     network = ControlNetModel(**_shared(config))
     network.controlnet_cond_embedding = Nothing()
     return network
@@ -120,7 +173,7 @@ def _shared(config: UnetConfig) -> dict[str, Any]:
         "layers_per_block": config.resnets,
         "cross_attention_dim": config.context_width,
         "attention_head_dim": config.heads,  # the number of heads, in spite of its name
-        "use_linear_projection": True,
+        "use_linear_projection": config.linear,
         "norm_num_groups": config.groups,
     }
 
@@ -163,4 +216,54 @@ class Controlled(nn.Module):
             mid_block_additional_residual=middle,
             return_dict=False,
         )
+        return noise
+
+
+class Steered(nn.Module):
+    """A UNet, and a ControlNet that steers it by a hint in pixels, each part as firmly as is said.
+
+    Takes the ControlNet apart: a hint is embedded once, not at every step.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, controlnet: ControlNetModel) -> None:
+        super().__init__()
+        self.unet = unet
+        self.hint_embedding = controlnet.controlnet_cond_embedding
+        self.controlnet = controlnet
+        controlnet.controlnet_cond_embedding = nn.Identity()
+
+    def embed_hint(self, hint: Tensor) -> Tensor:
+        """Return `(b, c, h, w)` in latent cells for a hint `(b, 3, 8 * h, 8 * w)` in [0, 1]."""
+        return self.hint_embedding(hint.to(self.unet.dtype))
+
+    def forward(
+        self,
+        latent: Tensor,
+        timesteps: Tensor,
+        prompt: Tensor,
+        hint: Tensor,
+        strengths: Sequence[float],
+    ) -> Tensor:
+        """Predict what of a latent is noise.
+
+        Args:
+            latent: `(b, 4, h, w)`, in the networks' dtype.
+            timesteps: `(b,)` or `(1,)` float32, fractions too.
+            prompt: `(b, tokens, context_width)`; any number of tokens.
+            hint: From `embed_hint`.
+            strengths: What the ControlNet's outputs are multiplied by, from the latent's resolution
+                inwards, the middle last; where all are 0, it is not run.
+
+        Returns:
+            The shape of `latent`, in the networks' dtype.
+        """
+        added: dict[str, Any] = {}
+        if any(strengths):
+            down, middle = self.controlnet(latent, timesteps, prompt, hint, return_dict=False)
+            *ways, last = strengths
+            added["down_block_additional_residuals"] = [
+                residual * share for residual, share in zip(down, ways, strict=True)
+            ]
+            added["mid_block_additional_residual"] = middle * last
+        (noise,) = self.unet(latent, timesteps, prompt, **added, return_dict=False)
         return noise

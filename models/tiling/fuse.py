@@ -128,20 +128,60 @@ def _spans(length: int, size: int, stride: int) -> list[Span]:
     return [Span(start, start + size) for start in starts]
 
 
-def uniform(size: int) -> Tensor:
+def spread(
+    height: int, width: int, *, tile_height: int, tile_width: int, overlap: int
+) -> tuple[Box, ...]:
+    """Return tiles in rows, evenly spread, so that neighbours overlap by `overlap` or more.
+
+    Args:
+        height: Of the whole.
+        width: Likewise.
+        tile_height: Of a tile; the whole's where that is less.
+        tile_width: Likewise.
+        overlap: Less than the sides of a tile, or it is made so.
+    """
+    overlap = max(0, min(overlap, min(tile_height, tile_width) - LEAST_STEP))
+    rows, columns = (
+        _evenly(length, min(tile, length), overlap)
+        for length, tile in ((height, tile_height), (width, tile_width))
+    )
+    return tuple(Box(down, across) for down, across in product(rows, columns))
+
+
+LEAST_STEP = 4
+"""By which a tile is longer than what it shares with the next."""
+
+
+def _evenly(length: int, tile: int, overlap: int) -> list[Span]:
+    count = 1 if length <= tile else -(-(length - overlap) // (tile - overlap))
+    step = (length - tile) / (count - 1) if count > 1 else 0.0
+    starts = [min(int(number * step), length - tile) for number in range(count)]
+    # A product of floats can fall short of the border by one.
+    starts[-1] = length - tile
+    return [Span(start, start + tile) for start in starts]
+
+
+def balanced(tiles: int, most: int) -> int:
+    """Return how many tiles go through a network at once, so that all batches are about equal."""
+    return -(-tiles // -(-tiles // most))
+
+
+def uniform(height: int, width: int) -> Tensor:
     """Return weights by which all pixels of a tile count the same."""
-    return torch.ones(size, size)
+    return torch.ones(height, width)
 
 
-def bell(size: int) -> Tensor:
+def bell(height: int, width: int) -> Tensor:
     """Return weights that fall from a tile's middle to its borders.
 
-    Upstream's middle is half a pixel too far down; that is kept.
+    Upstream's middle is half a pixel too far down, and its bell as wide as the tile in both
+    directions; that is kept.
     """
-    at = torch.arange(size, dtype=torch.float64)
     down, across = (
-        torch.exp(-((at - middle) ** 2) / (2 * VARIANCE * size**2))
+        torch.exp(
+            -((torch.arange(length, dtype=torch.float64) - middle) ** 2) / (2 * VARIANCE * width**2)
+        )
         / math.sqrt(2 * math.pi * VARIANCE)
-        for middle in (size / 2, (size - 1) / 2)
+        for length, middle in ((height, height / 2), (width, (width - 1) / 2))
     )
     return torch.outer(down, across).float()

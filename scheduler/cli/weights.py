@@ -153,7 +153,9 @@ def _here(manifest: "Manifest") -> "Sequence[Variant]":
     from scheduler.errors import WeightsRefused
 
     folder = _folder(required=True) / manifest.name
-    found = [each for each in manifest.variants if not lacking(each, look(each, folder))]
+    found = [
+        each for each in manifest.variants if not lacking(each.parts, look(each.parts, folder))
+    ]
     if not found:
         reason = f"{folder} has no variant whole; run `enlarger weights pull {manifest.name}`"
         raise WeightsRefused(reason)

@@ -52,7 +52,9 @@ def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:
     if not folder.exists():
         WRITERS[manifest.name](folder)
     variant = manifest.variant(None)
-    return LocalWeights(variant=variant.name, files=look(variant, folder))
+    return LocalWeights(
+        variant=variant.name, files=look(endpoint.options_class()().parts(variant), folder)
+    )
 
 
 def _borrow(endpoint: str) -> NoReturn:

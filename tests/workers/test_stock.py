@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from models.catalog import ENDPOINTS, part
+from models.checkpoint.manifest import File, Licence, Part
 from models.errors import ArgumentInvalid, UnknownEndpoint, WeightsError
 from models.options import NoOptions
 from scheduler.errors import SettingsInvalid
@@ -114,3 +115,39 @@ def test_an_option_that_there_is_not_is_named(tmp_path, bad):
 def test_an_endpoint_that_is_not_served_is_unknown(tmp_path):
     with pytest.raises(UnknownEndpoint, match="there"):
         make_stock(tmp_path, "there").endpoint("elsewhere")
+
+
+class Borrowing(NoOptions):
+    def parts(self, variant):
+        return (*variant.parts, Part(name="own", files=(File(name="own.pth", **BROUGHT),)))
+
+    def borrows(self):
+        return ("missing",)
+
+
+BROUGHT = {"repository": None, "licence": Licence(name="MIT", url="", free=True)}
+
+
+def test_files_that_only_the_options_name_are_needed_too(tmp_path):
+    put(tmp_path / "there", "model.pth")
+    stock = make_stock(tmp_path, "there", options=f"{__name__}:Borrowing")
+
+    with pytest.raises(WeightsError, match=r"lacks own\.pth; bring the files, or choose others"):
+        stock.weights("there#only")
+
+    put(tmp_path / "there", "own.pth")
+    assert set(stock.weights("there#only").files) == {"net", "own"}
+
+
+def test_an_endpoint_is_ready_only_if_those_it_borrows_are(tmp_path):
+    put(tmp_path / "there", "model.pth", "own.pth")
+    stock = make_stock(tmp_path, "there", options=f"{__name__}:Borrowing")
+    assert "missing" in readiness(stock, ["there"]).not_ready["there#only"]
+
+    stock.endpoints["missing"] = make_endpoint("missing")
+    lacking = readiness(stock, ["there"]).not_ready["there#only"]
+    put(tmp_path / "missing", "model.pth")
+
+    assert lacking.startswith("it needs missing: ")
+    assert "weights pull missing" in lacking
+    assert readiness(stock, ["there"]).ready == ("there#only",)

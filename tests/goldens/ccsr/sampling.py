@@ -87,7 +87,7 @@ def check_windows(case: Case) -> Iterator[Comparison]:
 def check_bell(case: Case) -> Iterator[Comparison]:
     """Compute the weights of a tile."""
     for name, expected in case.outputs.items():
-        yield compare(name, bell(expected.shape[0]), expected, RELATIVE)
+        yield compare(name, bell(*expected.shape), expected, RELATIVE)
 
 
 def check_colours(case: Case) -> Iterator[Comparison]:

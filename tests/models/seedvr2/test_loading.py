@@ -23,7 +23,7 @@ PLACE = onto(CPU, torch.float32)
 
 def written(folder: Path, variant: str) -> LocalWeights:
     """Write a small checkpoint, and find it as a worker does."""
-    files = look(MANIFEST.variant(variant), write_seedvr2(folder, variant=variant))
+    files = look(MANIFEST.variant(variant).parts, write_seedvr2(folder, variant=variant))
     return LocalWeights(variant=variant, files=files)
 
 

@@ -23,7 +23,7 @@ HALF = onto("cpu", torch.bfloat16)
 
 
 def load(folder, **chosen) -> SeedVr2Upscaler:
-    files = look(MANIFEST.variant("3b"), write_seedvr2(folder, variant="3b"))
+    files = look(MANIFEST.variant("3b").parts, write_seedvr2(folder, variant="3b"))
     return SeedVr2Upscaler.load(
         LocalWeights(variant="3b", files=files),
         options=SeedVr2Options(**chosen),
@@ -118,7 +118,7 @@ def test_weights_that_are_no_numbers_are_not_rounded_away(tmp_path, broken):
     tensors[name][2, 3] = broken
     write_seedvr2(tmp_path)
     write_tensors(tmp_path / "seedvr2_ema_3b.pth", tensors)
-    files = look(MANIFEST.variant("3b"), tmp_path)
+    files = look(MANIFEST.variant("3b").parts, tmp_path)
 
     with pytest.raises(WeightsError, match=f"{name} holds NaN or infinity"):
         SeedVr2Upscaler.load(
