@@ -17,6 +17,7 @@ INSTALLED := $(VENV)/.installed
 DEVELOPING := $(VENV)/.developing
 
 STRIKES ?= 20
+CAMPAIGN ?= 600
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint test test-faults bench clean
@@ -37,8 +38,8 @@ lint: $(DEVELOPING) ## Check format, style and types.
 test: $(DEVELOPING) ## Run all tests; GOLDENS=FOLDER adds the reference cases of a folder.
 	$(BIN)/pytest -n auto $(GOLDENS:%=--goldens %)
 
-test-faults: $(DEVELOPING) ## Strike real processes at random moments, STRIKES=20 times each.
-	$(BIN)/pytest tests/system -m faults --strikes $(STRIKES)
+test-faults: $(DEVELOPING) ## Strike real processes at random moments: STRIKES=20 times each, and all for CAMPAIGN=600 s.
+	$(BIN)/pytest tests/system -m faults --strikes $(STRIKES) --campaign $(CAMPAIGN)
 
 bench: $(DEVELOPING) ## Measure, and print a table.
 	$(BIN)/python -m tests.benchmarks

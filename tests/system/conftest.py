@@ -20,6 +20,7 @@ from tests.system.servers import Servers, serve
 from tests.system.system import System
 
 STRIKES = 2
+CAMPAIGN_S = 12.0
 SEED = os.environ.get("ENLARGER_FAULT_SEED") or str(random.SystemRandom().randrange(10**9))
 """Read before the environment is cleaned, drawn apart from any seed of the test runner."""
 PATIENCE_S = 120
@@ -30,11 +31,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--strikes", type=int, default=STRIKES, help="how often a fault strikes in each test"
     )
+    parser.addoption(
+        "--campaign", type=float, default=CAMPAIGN_S, help="seconds of the campaign of all faults"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Give each system test the time that its strikes take."""
-    limit = PATIENCE_S + STRIKE_S * _strikes(config)
+    limit = PATIENCE_S + STRIKE_S * _strikes(config) + 5 * _campaign_s(config)
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.timeout(limit))
@@ -54,6 +58,17 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
 def _strikes(config: pytest.Config) -> int:
     found: int = config.getoption("strikes", default=STRIKES)
     return found
+
+
+def _campaign_s(config: pytest.Config) -> float:
+    found: float = config.getoption("campaign", default=CAMPAIGN_S)
+    return found
+
+
+@pytest.fixture
+def campaign_s(pytestconfig: pytest.Config) -> float:
+    """How long the campaign of all faults lasts, in seconds."""
+    return _campaign_s(pytestconfig)
 
 
 @pytest.fixture

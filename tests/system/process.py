@@ -4,8 +4,11 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+import psutil
 
 from scheduler import keeper
 from tests.system.waiting import wait_for
@@ -71,6 +74,15 @@ class Process:
         assert self._keeper.stdin is not None
         self._keeper.stdin.close()
         self._keeper.wait(timeout=30)
+
+    def age_and_bytes(self) -> tuple[float, int]:
+        """Return for how many seconds the command has run, and its memory; zeros once it ended."""
+        try:
+            for command in psutil.Process(self.pid).children():
+                return time.time() - command.create_time(), int(command.memory_info().rss)
+        except psutil.NoSuchProcess:
+            pass
+        return 0.0, 0
 
     def said(self, words: str) -> int:
         """Count how often the log has some words."""

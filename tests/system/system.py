@@ -40,6 +40,7 @@ PHOTO = (20, 14)
 PACE_S = 0.03
 SCHEDULER = (sys.executable, "-P", "-m", "scheduler.cli", "scheduler")
 WORKER = (sys.executable, "-P", "-m", "tests.system.paced_worker")
+IDLE_WORKER = (sys.executable, "-P", "-m", "tests.system.idle_worker")
 REAL_WORKER = (sys.executable, "-P", "-m", "workers")
 AT_ONCE = Restarts(first_s=0.05, longest_s=0.05, quick_deaths=10**6)
 
@@ -83,6 +84,10 @@ class System:
     def start_worker(self, *, pace_s: float = PACE_S) -> Process:
         """Start a worker whose upscaler takes `pace_s`, not waiting for it."""
         return self._start("worker", WORKER, self._environment(pace_s))
+
+    def start_idle_worker(self, *, pace_s: float) -> Process:
+        """Start a worker that enlarges nothing, for `pace_s` each, not waiting for it."""
+        return self._start("worker", IDLE_WORKER, self._environment(pace_s))
 
     def start_real_worker(self, *, endpoints: str) -> Process:
         """Start a worker as it is delivered, not waiting for it."""
