@@ -17,6 +17,7 @@ from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from workers import patience
 from workers.life import Life
+from workers.tally import Tally
 from workers.verdict import Result, describe, to_json
 
 log = structlog.get_logger()
@@ -36,8 +37,9 @@ class Finished:
 class Completer:
     """One thread that commits what has gathered, in one statement, again until it succeeds."""
 
-    def __init__(self, ledger: Ledger, worker_id: UUID) -> None:
+    def __init__(self, ledger: Ledger, worker_id: UUID, tally: Tally) -> None:
         self._ledger = ledger
+        self._tally = tally
         self._worker_id = worker_id
         self._changed = threading.Condition()
         self._gathered: list[Finished] = []
@@ -105,7 +107,9 @@ class Completer:
         else:
             self._remember(batch, ended)
             for each in batch:
-                if each.result is not None and each.life.job.id not in ended:
+                if each.life.job.id in ended and isinstance(each.result, Ending):
+                    self._tally.note(each.life, each.result)
+                elif each.result is not None and each.life.job.id not in ended:
                     log.warning("job.lost", job=str(each.life.job.id), epoch=each.life.job.epoch)
 
     def _remember(self, batch: list[Finished], ended: set[UUID]) -> None:

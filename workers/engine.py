@@ -32,6 +32,7 @@ from workers.gate import Closed, Gate
 from workers.life import Bundle, Life, Unwanted
 from workers.pool import Pool
 from workers.stages import Stages
+from workers.tally import Tally
 from workers.verdict import Result, unwanted, verdict
 
 log = structlog.get_logger()
@@ -58,7 +59,8 @@ class Engine:
         self._settings = settings
         self._gate = Gate()
         self._claimer = Claimer(ledger, worker_id, deadline_s=settings.job_deadline_s)
-        self._completer = Completer(ledger, worker_id)
+        self.tally = Tally()
+        self._completer = Completer(ledger, worker_id, self.tally)
         self._open: dict[int, Life] = {}
         self._runs = 0
         self._runs_changed = threading.Condition()

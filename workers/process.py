@@ -192,4 +192,5 @@ class Worker:
             not_ready=self._readiness.not_ready,
             resident=self._residency.sizes(),
             stopping=self._stopping,
+            figures=self._engine.tally.figures(),
         )

@@ -11,14 +11,16 @@ from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from models.version import VERSION
-from scheduler.api import batches, cdn, errors, events, queue, run, storage
+from scheduler.api import batches, cdn, errors, events, operations, queue, run, storage
 from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
 from scheduler.api.following import Followed
 from scheduler.api.hub import Hub
 from scheduler.api.keyring import Keyring
 from scheduler.api.lines import Lines
-from scheduler.broker import redis_url
+from scheduler.api.metrics import HttpFigures
+from scheduler.api.readiness import Readiness
+from scheduler.broker import connect, redis_url
 from scheduler.files.intake import Intake
 from scheduler.files.published import Publisher
 from scheduler.files.room import FileRoom
@@ -34,7 +36,15 @@ THREADS = 16
 EXPOSED = (REQUEST_ID, "x-fal-error-type", "x-fal-request-timeout-type", "x-fal-needs-retry")
 DAY_S = 24 * 3600
 CERTIFICATE_BYTES = 2**16
-ROUTERS = (queue.router, run.router, storage.router, cdn.router, batches.router, events.router)
+ROUTERS = (
+    queue.router,
+    run.router,
+    storage.router,
+    cdn.router,
+    batches.router,
+    events.router,
+    operations.router,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -57,7 +67,7 @@ def create_app(settings: Settings) -> FastAPI:
     errors.handle(app)
     for router in ROUTERS:
         app.include_router(router)
-    app.add_middleware(Edge, settings=settings)
+    app.add_middleware(Edge, settings=settings, figures=app.state.http)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=["*"],
@@ -86,6 +96,9 @@ def _furnish(state: State, settings: Settings) -> None:
     state.desk = Desk(ledger, state.room, state.intake, state.lines)
     state.paces = Paces()
     state.followed = Followed(ledger)
+    state.http = HttpFigures()
+    place = str(state.room.root.child("readiness"))
+    state.readiness = Readiness(ledger, connect(settings), state.storage, place=place)
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from scheduler.api import errors
+from scheduler.api.metrics import HttpFigures
 from scheduler.api.places import Area, Bases, Places, header, is_host
 from scheduler.settings import Network, Settings
 
@@ -53,8 +54,9 @@ def visit_of(request: Request) -> Visit:
 class Edge:
     """Wraps the application; nothing that happens inside leaves without an answer."""
 
-    def __init__(self, app: ASGIApp, *, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, *, settings: Settings, figures: HttpFigures) -> None:
         self._app = app
+        self._figures = figures
         self._places = Places(settings)
         self._trusted = settings.trusted_proxies
 
@@ -77,7 +79,7 @@ class Edge:
                     scope, receive, answer.send
                 )
             finally:
-                _note(scope, answer.status, time.perf_counter() - began)
+                self._note(scope, answer.status, time.perf_counter() - began)
 
     def _place(self, scope: Scope, request_id: str) -> ASGIApp | None:
         """Rewrite the path to our own layout; return the answer where that can't be done."""
@@ -105,6 +107,13 @@ class Edge:
             scheme = told if told in ("http", "https") else scheme
             host = header(headers, b"x-forwarded-host").split(",")[0].strip() or host
         return scheme, host
+
+    def _note(self, scope: Scope, status: int | None, seconds: float) -> None:
+        """Count it, and write the log's line; polls that go well are only for those who debug."""
+        method, route = scope["method"], _route(scope)
+        self._figures.note(method=method, route=route, status=status, seconds=seconds)
+        level = log.debug if method == "GET" and status in (200, 202) else log.info
+        level("http.served", method=method, route=route, status=status, seconds=round(seconds, 4))
 
 
 class Answer:
@@ -144,15 +153,3 @@ def _lies_in(client: tuple[str, int] | None, networks: Sequence[Network]) -> boo
 def _route(scope: Scope) -> str:
     """Return the route's pattern: a path itself may hold a file's secret."""
     return getattr(scope.get("route"), "path", "")
-
-
-def _note(scope: Scope, status: int | None, seconds: float) -> None:
-    """Write the log's line; the many polls that go well are only for those who debug."""
-    level = log.debug if scope["method"] == "GET" and status in (200, 202) else log.info
-    level(
-        "http.served",
-        method=scope["method"],
-        route=_route(scope),
-        status=status,
-        seconds=round(seconds, 4),
-    )

@@ -1,5 +1,6 @@
 """The API's process: migrate, serve, and end without cutting anybody off."""
 
+import resource
 import socket
 import threading
 
@@ -16,6 +17,7 @@ log = structlog.get_logger()
 
 KEEP_ALIVE_S = 75
 BACKLOG = 2048
+MOST_FILES = 65536
 RETRY_S = 1.0
 
 
@@ -25,12 +27,20 @@ def run(settings: Settings, *, host: str, port: int) -> None:
     Raises:
         AddressInUse: Somebody else listens there.
     """
+    raise_file_limit()
     listening = listen(host, port)
     _migrate(settings)
     bound = listening.getsockname()
     log.info("api.started", host=bound[0], port=bound[1])
     uvicorn.Server(configured(create_app(settings), settings)).run(sockets=[listening])
     log.info("api.stopped")
+
+
+def raise_file_limit() -> None:
+    """Allow as many open connections as the system lets us; shells begin with 1024 or fewer."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_FILES if most == resource.RLIM_INFINITY else most
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:

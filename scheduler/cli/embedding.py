@@ -10,10 +10,15 @@ from scheduler.cli.connection import System, opened
 from scheduler.cli.output import say
 from scheduler.embedded import system as embedded
 from scheduler.embedded.home import Home
+from scheduler.embedded.system import Api
 
 
-def embed(work: Callable[[System], bool]) -> bool:
+def embed(work: Callable[[System], bool], *, api: Api | None = None) -> bool:
     """Bring the system in ENLARGER_HOME up, or join it; work; take it down again.
+
+    Args:
+        work: What to do meanwhile.
+        api: Where an HTTP interface is to listen, if there is to be one; then nothing is joined.
 
     Returns:
         What `work` does.
@@ -27,7 +32,7 @@ def embed(work: Callable[[System], bool]) -> bool:
     say("Starting the system (PostgreSQL, Redis, a scheduler, a worker) …")
     try:
         with (
-            embedded.start(loaded) as running,
+            embedded.start(loaded, api=api) as running,
             opened(running, home=Home.at(running.home)) as system,
         ):
             return _until_interrupted(work, system)

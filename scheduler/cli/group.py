@@ -87,6 +87,7 @@ def _print_version(ctx: click.Context, _parameter: click.Parameter, value: bool)
 
 COMMANDS = {
     "run": ("scheduler.cli.run:run", "Enlarge images on this machine; nothing else is needed."),
+    "up": ("scheduler.cli.up:up", "Serve requests over HTTP, all of it on this machine."),
     "submit": ("scheduler.cli.submit:submit", "Hand a source to a running system."),
     "status": ("scheduler.cli.status:status", "Show where batches stand."),
     "watch": ("scheduler.cli.watch:watch", "Follow a batch until it has ended."),

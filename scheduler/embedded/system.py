@@ -12,10 +12,12 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
 import structlog
+import urllib3
 from alembic.util import CommandError
 from pydantic import SecretStr
 from redis import Redis, RedisError
@@ -37,13 +39,43 @@ SET_UP_WRONGLY = 2
 """The exit status of a worker that a setting keeps from working."""
 
 JOIN_WAIT_S = 60.0
+NO_JOINING = "that has no HTTP interface here, or another one"
 JOIN_POLL_S = 0.2
 STOP_MARGIN_S = 10.0
 PACKAGES = Path(__file__).parents[2]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Api:
+    """Where an embedded HTTP interface listens."""
+
+    host: str
+    port: int
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """What it is started by."""
+        return ("api", "--host", self.host, "--port", str(self.port))
+
+    @property
+    def url(self) -> str:
+        """Where it is for this machine; one that listens everywhere is at home here, too."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)  # noqa: S104
+        return f"http://{host}:{self.port}"
+
+    def answers(self) -> bool:
+        """Whether it serves."""
+        try:
+            with urllib3.PoolManager(timeout=5, retries=False) as pool:
+                return pool.request("GET", f"{self.url}/healthz").status == 200
+        except urllib3.exceptions.HTTPError:
+            return False
+
+
 @contextmanager
-def start(settings: Settings, *, children: Sequence[str] = COMMANDS) -> Iterator[Settings]:
+def start(
+    settings: Settings, *, children: Sequence[str] = COMMANDS, api: Api | None = None
+) -> Iterator[Settings]:
     """Bring the system up, or join the one that is; yield settings with its addresses.
 
     Whoever brought it up takes it down again on leaving. When a child dies too often, the main
@@ -53,6 +85,7 @@ def start(settings: Settings, *, children: Sequence[str] = COMMANDS) -> Iterator
     Args:
         settings: Of these, `home` says where; all that were set reach the children.
         children: Commands of `enlarger` to keep running: all, or none for the servers alone.
+        api: Where the HTTP interface is to listen; None where there is to be none.
 
     Raises:
         HomeHeld: Another process holds the home, and can't be joined.
@@ -65,20 +98,22 @@ def start(settings: Settings, *, children: Sequence[str] = COMMANDS) -> Iterator
     while True:
         lock = home.take()
         if lock is not None:
-            with lock, _running(home, settings, children) as running:
+            with lock, _running(home, settings, children, api) as running:
                 yield running
             return
-        joined = _join(home, settings, children)
+        joined = None if api else _join(home, settings, children)
         if joined is not None:
             yield joined
             return
         if time.monotonic() > deadline:
-            raise _held(home, "its servers don't answer")
+            raise _held(home, NO_JOINING if api else "its servers don't answer")
         time.sleep(JOIN_POLL_S)
 
 
 @contextmanager
-def _running(home: Home, settings: Settings, children: Sequence[str]) -> Iterator[Settings]:
+def _running(
+    home: Home, settings: Settings, children: Sequence[str], api: Api | None
+) -> Iterator[Settings]:
     """Run the system while this process holds the home."""
     interrupting = threading.Event()
 
@@ -95,7 +130,10 @@ def _running(home: Home, settings: Settings, children: Sequence[str]) -> Iterato
         running = _with_addresses(settings, home, postgres.url(), queue.url)
         _upgrade(running, home)
         for command in children:
-            supervisor.start(_command(command, running, home))
+            supervisor.start(_command((command,), running, home))
+        if api is not None:
+            child = _command(api.command, running, home)
+            supervisor.start(replace(child, ready=api.answers))
         home.publish(
             Addresses(
                 pid=os.getpid(),
@@ -147,14 +185,14 @@ def _with_addresses(settings: Settings, home: Home, database_url: str, redis_url
     )
 
 
-def _command(name: str, running: Settings, home: Home) -> Child:
+def _command(command: tuple[str, ...], running: Settings, home: Home) -> Child:
     """Return one of our commands as a child."""
     return Child(
-        name=name,
+        name=command[0],
         # -P: what lies in the user's working directory must not be imported.
-        command=(sys.executable, "-P", "-m", "scheduler.cli", name),
+        command=(sys.executable, "-P", "-m", "scheduler.cli", *command),
         env=environment(running),
-        log=home.logs / f"{name}.log",
+        log=home.logs / f"{command[0]}.log",
         grace_s=running.grace_s + STOP_MARGIN_S,
         hopeless=SET_UP_WRONGLY,
     )

@@ -1,9 +1,10 @@
 """Workers as rows: who is there, on which device, with what resident, and under which lease."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -11,6 +12,36 @@ from sqlalchemy.orm import Session
 
 from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.tables import Worker
+
+BUCKETS_S = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
+"""Upper bounds of the buckets that durations are counted in; what is longer has one of its own."""
+
+
+class EndedFigure(NamedTuple):
+    """How many jobs ended in a way."""
+
+    endpoint: str
+    state: str
+    error: str
+    """The error's code; empty where there is none."""
+    jobs: int
+
+
+class StageFigure(NamedTuple):
+    """How long a stage took: jobs in each bucket, and seconds in all."""
+
+    endpoint: str
+    stage: str
+    counts: list[int]
+    sum_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """What became of a worker's jobs, since it started."""
+
+    ended: Sequence[EndedFigure] = ()
+    stages: Sequence[StageFigure] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +58,7 @@ class Self:
         not_ready: Pipelines it can't, each with the reason.
         resident: Pipelines on the device, each with the bytes it takes.
         stopping: It takes nothing new, and only finishes what it has.
+        figures: What became of its jobs.
     """
 
     id: UUID
@@ -38,18 +70,20 @@ class Self:
     not_ready: dict[str, str] = field(default_factory=dict)
     resident: dict[str, int] = field(default_factory=dict)
     stopping: bool = False
+    figures: Figures = Figures()
 
 
 _REGISTER = text("""
 with self as (
     insert into workers (id, name, device, memory_bytes, version, ready, not_ready, resident,
-        stopped_at)
+        figures, stopped_at)
     values (:id, :name, :device, :memory_bytes, :version, cast(:ready as jsonb),
-        cast(:not_ready as jsonb), cast(:resident as jsonb),
+        cast(:not_ready as jsonb), cast(:resident as jsonb), cast(:figures as jsonb),
         case when :stopping then clock_timestamp() end)
     on conflict (id) do update set last_seen = clock_timestamp(),
         stopped_at = case when :stopping then coalesce(workers.stopped_at, clock_timestamp()) end,
-        ready = excluded.ready, not_ready = excluded.not_ready, resident = excluded.resident
+        ready = excluded.ready, not_ready = excluded.not_ready, resident = excluded.resident,
+        figures = excluded.figures
 )
 insert into leases (worker_id, expires_at)
 values (:id, clock_timestamp() + make_interval(secs => :lease_s))
@@ -70,6 +104,7 @@ def renew(session: Session, worker: Self, *, lease_s: float) -> None:
             "ready": json.dumps(dict.fromkeys(worker.ready, True)),
             "not_ready": json.dumps(worker.not_ready),
             "resident": json.dumps(worker.resident),
+            "figures": json.dumps(vars(worker.figures)),
             "stopping": worker.stopping,
             "lease_s": lease_s,
         },

@@ -275,6 +275,7 @@ class Worker(Base):
     resident: Mapped[dict[str, Any]]
     ready: Mapped[dict[str, Any]]
     not_ready: Mapped[dict[str, Any]]
+    figures: Mapped[dict[str, Any]] = mapped_column(server_default="{}")
     started_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     last_seen: Mapped[datetime] = mapped_column(server_default=text("now()"))
     stopped_at: Mapped[datetime | None]

@@ -1,0 +1,80 @@
+"""What orchestrators and operators see of a live server."""
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from pydantic import SecretStr
+
+from scheduler.ledger.fleet import EndedFigure, Figures, StageFigure
+from scheduler.settings import Settings
+from tests.api.live import Live, live
+from tests.factories import ENDPOINT, make_batch, make_worker
+
+STAGE = StageFigure(ENDPOINT, "device", [0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 1], 400.5)
+
+
+def scrape(api: Live) -> dict[tuple[str, ...], float]:
+    """Return every sample's value by its name and its labels' values, by their names."""
+    key = api.make_key("ops", scopes=("metrics",))
+    answer = httpx.get(f"{api.url}/metrics", headers={"authorization": f"Bearer {key}"})
+    assert answer.status_code == 200, answer.text
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(answer.text)
+        for sample in family.samples
+    }
+
+
+def test_the_figures_are_those_of_the_ledger_and_of_http(api: Live) -> None:
+    ledger = api.app.state.ledger
+    make_batch(ledger, 3, priority=5)
+    ended = [EndedFigure(ENDPOINT, "failed", "image_unreadable", 2)]
+    make_worker(ledger, figures=Figures(ended=ended, stages=[STAGE]))
+    make_worker(ledger, name="gone:1", lease_s=-1)
+    httpx.get(f"{api.url}/cdn/files/a/secret/b")
+
+    found = scrape(api)
+
+    assert found["enlarger_jobs", ENDPOINT, "5", "waiting"] == 3
+    assert found["enlarger_batches", ENDPOINT, "5"] == 1
+    assert (found["enlarger_leases", "kept"], found["enlarger_leases", "lapsed"]) == (1, 1)
+    assert found["enlarger_deliveries", "undelivered"] == 0
+    ended_as = ("image_unreadable", "failed", "host:1")
+    assert found["enlarger_jobs_ended_total", ENDPOINT, *ended_as] == 2
+    seconds, of = "enlarger_job_stage_seconds", ("device", "host:1")
+    assert found[f"{seconds}_bucket", ENDPOINT, "0.03", *of] == 2
+    assert found[f"{seconds}_bucket", ENDPOINT, "300.0", *of] == 3
+    assert found[f"{seconds}_count", ENDPOINT, *of] == 4
+    assert found[f"{seconds}_sum", ENDPOINT, *of] == 400.5
+    assert ("enlarger_http_requests_total", "GET", "/cdn/files/{file_id}/{mark}/{name}", "404") in (
+        found
+    )
+    assert not any("secret" in part for sample in found for part in sample)
+
+
+def test_the_figures_need_a_key_for_them(api: Live) -> None:
+    with api.client() as client:
+        assert client.get("/metrics").status_code == 403
+    assert httpx.get(f"{api.url}/metrics").status_code == 401
+
+
+def test_a_server_is_ready_while_all_that_it_needs_answers(api: Live, settings: Settings) -> None:
+    ready = httpx.get(f"{api.url}/readyz")
+    away = settings.model_copy(
+        update={
+            "redis_url": SecretStr("redis://127.0.0.1:9/0"),
+            "files": "s3://bucket/files/",
+            "s3_endpoint_url": "http://127.0.0.1:9",
+            "storage_attempts": 1,
+        }
+    )
+    with live(away) as alone:
+        unready = [httpx.get(f"{alone.url}/readyz") for _ in range(2)]
+        healthy = httpx.get(f"{alone.url}/healthz")
+
+    assert (ready.status_code, ready.json()) == (
+        200,
+        {"database": True, "redis": True, "storage": True},
+    )
+    assert {answer.status_code for answer in unready} == {503}
+    assert unready[-1].json() == {"database": True, "redis": False, "storage": False}
+    assert healthy.json() == {"status": "ok"}
