@@ -166,6 +166,14 @@ def _standing(row: Any) -> Standing:  # noqa: ANN401 - a SQLAlchemy row mapping
     return Standing(**{**row, "state": JobState(row["state"])})
 
 
+_BASES = text("select id, cdn from requests where id = any(:ids)")
+
+
+def bases(session: Session, job_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the address of our public files as their callers saw it, of jobs that are requests."""
+    return {row.id: row.cdn for row in session.execute(_BASES, {"ids": list(job_ids)})}
+
+
 _OUTCOME = text("select outcome from jobs where id = :id")
 
 

@@ -1,56 +1,93 @@
 """The sender's duty to turn events into messages, each written once for each of its shapes."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
-from scheduler.ledger import batches, outbox, rows
+from scheduler.errors import SettingsInvalid
+from scheduler.files.published import Publisher
+from scheduler.files.room import NO_ROOM, FileRoom
+from scheduler.ledger import batches, outbox, requests, rows
 from scheduler.ledger.batches import Progress
 from scheduler.ledger.outbox import Listener, Message, Noted
 from scheduler.ledger.rows import RowRecord
+from scheduler.ledger.session import Ledger
 from scheduler.ledger.webhook_tables import Style
+from scheduler.settings import Settings
+from scheduler.storage import open_storage
 from scheduler.webhooks import envelope, fal
 
 AT_ONCE = 500
 
 
-def step(session: Session) -> int:
-    """Turn some events into messages, and return how many events these were."""
-    events = outbox.take(session, limit=AT_ONCE)
-    listeners = outbox.listeners(session, events) if events else []
-    if listeners:
-        outbox.add(session, _messages(session, events, listeners))
-    return len(events)
+class Expansion:
+    """Writes messages; results of requests get the public addresses that the API gives them."""
+
+    def __init__(self, ledger: Ledger, settings: Settings) -> None:
+        self._publisher: Publisher | None = None
+        if settings.files is not None:
+            storage = open_storage(settings)
+            self._publisher = Publisher(ledger, storage, FileRoom(ledger, storage, settings))
+
+    def step(self, session: Session) -> int:
+        """Turn some events into messages, and return how many events these were."""
+        events = outbox.take(session, limit=AT_ONCE)
+        listeners = outbox.listeners(session, events) if events else []
+        if listeners:
+            outbox.add(session, self._messages(session, events, listeners))
+        return len(events)
+
+    def _messages(
+        self, session: Session, events: Sequence[Noted], listeners: Sequence[Listener]
+    ) -> list[Message]:
+        by_id = {event.event_id: event for event in events}
+        shapes = {(listener.event_id, listener.style) for listener in listeners}
+        facts = _Facts(session, [by_id[event_id] for event_id in {each[0] for each in shapes}])
+        bodies = {
+            (event_id, style): self._body(by_id[event_id], style, facts)
+            for event_id, style in shapes
+        }
+        return [
+            Message(by_id[each.event_id], each, bodies[each.event_id, each.style])
+            for each in listeners
+        ]
+
+    def _body(self, event: Noted, style: Style, facts: "_Facts") -> str:
+        if event.job_id is None:
+            return envelope.of_batch(event, facts.batches[event.batch_id])
+        row = facts.jobs.get(event.job_id)
+        if style is Style.FAL:
+            return fal.of_job(event, row, partial(self._publish, facts.bases))
+        return envelope.of_job(event, row)
+
+    def _publish(self, bases: Mapping[UUID, str], row: RowRecord) -> dict[str, Any]:
+        """Return a result's body as the API answers with it, or as it is where no request was.
+
+        Raises:
+            SettingsInvalid: This process does not know where files of requests lie.
+            ResultForgotten: The request asked for that.
+            StorageUnavailable: An image that is to be in the body can't be read.
+        """
+        outcome: dict[str, Any] = row.outcome or {}
+        if row.id not in bases:
+            body: dict[str, Any] = outcome["body"]
+            return body
+        if self._publisher is None:
+            raise SettingsInvalid(NO_ROOM, field="files")
+        return self._publisher.body(row.id, outcome, base=bases[row.id])
 
 
-def _messages(
-    session: Session, events: Sequence[Noted], listeners: Sequence[Listener]
-) -> list[Message]:
-    by_id = {event.event_id: event for event in events}
-    shapes = {(listener.event_id, listener.style) for listener in listeners}
-    wanted = [by_id[event_id] for event_id in {event_id for event_id, _ in shapes}]
-    jobs = rows.named(session, [each.job_id for each in wanted if each.job_id is not None])
-    standings = {
-        batch_id: batches.progress(session, batch_id)
-        for batch_id in {each.batch_id for each in wanted if each.job_id is None}
-    }
-    bodies = {
-        (event_id, style): _body(by_id[event_id], style, jobs, standings)
-        for event_id, style in shapes
-    }
-    return [
-        Message(by_id[each.event_id], each, bodies[each.event_id, each.style]) for each in listeners
-    ]
+class _Facts:
+    """What the messages of some events are made of."""
 
-
-def _body(
-    event: Noted,
-    style: Style,
-    jobs: Mapping[UUID, RowRecord],
-    standings: Mapping[UUID, Progress],
-) -> str:
-    if event.job_id is None:
-        return envelope.of_batch(event, standings[event.batch_id])
-    shape = fal.of_job if style is Style.FAL else envelope.of_job
-    return shape(event, jobs.get(event.job_id))
+    def __init__(self, session: Session, events: Sequence[Noted]) -> None:
+        ids = [each.job_id for each in events if each.job_id is not None]
+        self.jobs: Mapping[UUID, RowRecord] = rows.named(session, ids) if ids else {}
+        self.bases: Mapping[UUID, str] = requests.bases(session, ids) if ids else {}
+        self.batches: Mapping[UUID, Progress] = {
+            batch_id: batches.progress(session, batch_id)
+            for batch_id in {each.batch_id for each in events if each.job_id is None}
+        }

@@ -25,8 +25,9 @@ from scheduler.ledger import deliveries
 from scheduler.ledger.deliveries import Key, Settled, Taken
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
-from scheduler.webhooks import expansion, outcome
+from scheduler.webhooks import outcome
 from scheduler.webhooks.client import Client
+from scheduler.webhooks.expansion import Expansion
 from scheduler.webhooks.lanes import AHEAD, FIRST_WINDOW, Lane
 from scheduler.webhooks.schedule import LONGEST_TRY, Answer, timeout_s
 from scheduler.webhooks.signatory import Signatory
@@ -48,6 +49,7 @@ class Sender:
     def __init__(self, ledger: Ledger, settings: Settings) -> None:
         self._ledger = ledger
         self._settings = settings
+        self._expansion = Expansion(ledger, settings)
         self._poll_s = min(settings.poll_s, POLL_S)
         # A row is ours for the longest try, and as long again as two first tries to begin it.
         self._queue_s = 2 * settings.webhook_timeout_s
@@ -107,7 +109,7 @@ class Sender:
     async def _expand(self) -> None:
         """Turn events into messages."""
         while not self._stopping.is_set():
-            if await self._in_ledger(expansion.step):
+            if await self._in_ledger(self._expansion.step):
                 self._hungry.set()
             else:
                 await _wait(self._stopping, self._poll_s)

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from sqlalchemy import text
 from standardwebhooks import Webhook, WebhookVerificationError
 
+from scheduler.errors import StorageUnavailable
 from scheduler.ledger import jobs, webhook_keys
 from scheduler.ledger.deliveries import Key as DeliveryKey
 from scheduler.ledger.deliveries import Taken
@@ -28,7 +29,9 @@ from scheduler.ledger.tables import JobState
 from scheduler.ledger.webhook_keys import Key
 from scheduler.ledger.webhook_tables import KeyKind, Style
 from scheduler.loop import settle
-from scheduler.webhooks import envelope, expansion, fal, schedule, signing
+from scheduler.settings import Settings
+from scheduler.webhooks import envelope, fal, schedule, signing
+from scheduler.webhooks.expansion import Expansion
 from scheduler.webhooks.schedule import Answer, Verdict, judge, wait_s
 from scheduler.webhooks.signatory import Signatory
 from tests.factories import make_batch, make_rejected, make_row
@@ -92,7 +95,7 @@ FAILED = {
 }
 
 
-def test_every_message_follows_the_schema(ledger: Ledger) -> None:
+def test_every_message_follows_the_schema(ledger: Ledger, settings: Settings) -> None:
     """Those of a real batch that goes through everything, as the sender writes them."""
     with ledger.begin() as session:
         subscribe(session, url="https://consumer.example/", events=EVENTS)
@@ -113,7 +116,7 @@ def test_every_message_follows_the_schema(ledger: Ledger) -> None:
             ),
             {"types": [each for each in EVENTS if each.startswith("batch")], "batch": batch},
         )
-        expansion.step(session)
+        Expansion(ledger, settings).step(session)
         bodies = list(session.scalars(text("select body from deliveries order by event_id")))
 
     validator = Draft202012Validator(envelope.schema())
@@ -139,8 +142,17 @@ def test_the_schema_refuses_what_is_no_message() -> None:
     assert [validator.is_valid(each) for each in broken] == [False] * 3
 
 
+def body_of(found: RowRecord) -> dict[str, Any]:
+    return (found.outcome or {})["body"]
+
+
+def body_gone(_found: RowRecord) -> dict[str, Any]:
+    reason = "the store is away"
+    raise StorageUnavailable(reason)
+
+
 def test_fal_is_told_the_result() -> None:
-    told = json.loads(fal.of_job(event("job.succeeded"), row()))
+    told = json.loads(fal.of_job(event("job.succeeded"), row(), body_of))
 
     assert told == {
         "request_id": str(JOB),
@@ -152,14 +164,17 @@ def test_fal_is_told_the_result() -> None:
 
 
 def test_fal_is_told_what_went_wrong() -> None:
-    failed = json.loads(fal.of_job(event("job.failed"), row(outcome=None, error=FAILED)))
-    cancelled = json.loads(fal.of_job(event("job.cancelled"), row(outcome=None)))
-    lost = json.loads(fal.of_job(event("job.succeeded"), None))
+    failed = json.loads(fal.of_job(event("job.failed"), row(error=FAILED), body_of))
+    cancelled = json.loads(fal.of_job(event("job.cancelled"), row(), body_of))
+    lost = json.loads(fal.of_job(event("job.succeeded"), None, body_of))
+    unreadable = json.loads(fal.of_job(event("job.succeeded"), row(), body_gone))
 
-    assert (failed["status"], failed["error"]) == ("ERROR", "image_url: no image")
+    assert (failed["status"], failed["error"]) == ("ERROR", "Invalid status code: 422")
     assert failed["payload"]["detail"][0]["loc"] == ["body", "image_url"]
-    assert (cancelled["status"], cancelled["error"]) == ("ERROR", "the request was cancelled")
+    assert (cancelled["status"], cancelled["error"]) == ("ERROR", "The request was cancelled")
+    assert cancelled["payload"]["error_type"] == "client_cancelled"
     assert (lost["payload"], lost["payload_error"]) == (None, "the result is no longer kept")
+    assert (unreadable["status"], unreadable["payload_error"]) == ("OK", "the store is away")
 
 
 def test_the_standards_own_library_verifies_v1_and_nothing_else_than_what_was_sent() -> None:
