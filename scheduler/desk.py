@@ -9,8 +9,10 @@ from sqlalchemy.orm import Session
 
 from models import catalog
 from scheduler.errors import LedgerUnavailable
-from scheduler.ledger import batches, fleet, retries, rows, steering
+from scheduler.ledger import batches, consumers, delivery_records, fleet, retries, rows, steering
 from scheduler.ledger.batches import Progress
+from scheduler.ledger.consumers import Rate
+from scheduler.ledger.delivery_records import Counts
 from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -34,6 +36,22 @@ class Failure:
     source: str | None
     state: JobState
     reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Post:
+    """Where the messages of webhooks stand, and how their destinations fare."""
+
+    counts: Counts
+    rates: Sequence[Rate]
+
+    @property
+    def any(self) -> bool:
+        """Whether there is anything to tell of."""
+        counts = self.counts
+        return bool(
+            self.rates or counts.noted or counts.undelivered or counts.paused or counts.dead
+        )
 
 
 class Desk(Protocol):
@@ -85,6 +103,10 @@ class Desk(Protocol):
 
     def ready(self) -> dict[str, int]:
         """Return how many workers can serve each endpoint."""
+        ...
+
+    def post(self) -> Post | None:
+        """Return where the messages of webhooks stand; None where that is not told."""
         ...
 
 
@@ -231,6 +253,12 @@ class LedgerDesk:
             endpoint, _ = catalog.part(pipeline)
             found[endpoint] = max(workers, found.get(endpoint, 0))
         return found
+
+    def post(self) -> Post:
+        """Return where the messages of webhooks stand, those of all owners."""
+        with self._ledger.begin() as session:
+            counts, rates = delivery_records.counts(session), consumers.rates(session)
+        return Post(counts=counts, rates=rates)
 
     def _seen(self, session: Session, batch_id: UUID) -> None:
         """Refuse a batch of somebody else, as if there were none."""

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import structlog
 
-from scheduler.ledger import periods, retention, reuse, triggers
+from scheduler.ledger import consumers, periods, retention, reuse, triggers, webhook_keys
 from scheduler.ledger.retention import Pruned
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
@@ -25,6 +25,8 @@ def step(ledger: Ledger, settings: Settings) -> None:
         now = periods.at(database_time(session))
         for period in range(now, now + WEEKS_AHEAD + 1):
             periods.ensure(session, period)
+        consumers.forget_old(session)
+        webhook_keys.forget_expired(session)
     forget_taken(ledger, settings)
     prune_all(ledger, settings)
     expire(ledger, settings)

@@ -119,6 +119,10 @@ class RemoteDesk:
         found = self._ask("GET", "/endpoints")["endpoints"]
         return {each["id"]: each["workers"] for each in found if each["workers"]}
 
+    def post(self) -> None:
+        """Return nothing: an owner is not told of everybody's webhooks."""
+        return
+
     def _change(self, batch_id: UUID, what: str, sent: Mapping[str, Any] | None = None) -> bool:
         return bool(self._ask("POST", f"/batches/{batch_id}/{what}", sent or {})["changed"])
 

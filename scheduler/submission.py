@@ -13,9 +13,11 @@ from uuid_utils.compat import uuid7
 from models import catalog
 from scheduler import arguments
 from scheduler.errors import DestinationUnwritable, KeyReused, NobodyReady
+from scheduler.guard import parse_url
 from scheduler.ledger import batches, fleet
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.session import Ledger
+from scheduler.ledger.subscriptions import subscribe
 from scheduler.ledger.tables import Batch
 from scheduler.manifests import Dialect, Source, open_source
 from scheduler.storage import Storage, parse_address
@@ -34,6 +36,7 @@ class Order:
         exclude: Globs of relative paths to leave out.
         dialect: What is said about how a manifest is written.
         max_rejected: Cancel the batch when more rows than this can't become jobs; None for never.
+        webhook: An address that is told when the batch has finished and is reported.
         priority: Batches with a higher one are served first.
         owner: Who shares the fleet as one.
         idempotency_key: Makes a repeated submission the same batch, whatever the source's version.
@@ -54,6 +57,7 @@ class Order:
     exclude: tuple[str, ...] = ()
     dialect: Dialect = field(default_factory=Dialect)
     max_rejected: int | None = None
+    webhook: str | None = None
     priority: int = 0
     owner: str = ""
     idempotency_key: str | None = None
@@ -81,6 +85,8 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         WorldError: The ledger or a store is unwell; nothing was submitted.
     """
     checked = arguments.checked(order.endpoint, dict(order.arguments))
+    if order.webhook is not None:
+        parse_url(order.webhook)
     options = _options(order)
     destination = str(parse_address(order.destination).folder())
     source = open_source(
@@ -117,6 +123,8 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
             _check_fleet(session, catalog.find(order.endpoint).pipeline_for(checked))
         else:
             _check_same(batches.get(session, id_), submission, order)
+        if order.webhook is not None:
+            subscribe(session, url=order.webhook, batch_id=id_, owner=order.owner)
     return Submitted(id=id_, new=new)
 
 

@@ -84,6 +84,11 @@ class OrderBody(BaseModel):
     max_rejected: int | None = Field(
         default=None, ge=0, lt=2**32, description="Cancel when more rows than this are rejected."
     )
+    webhook: str | None = Field(
+        default=None,
+        max_length=4096,
+        description="Is told when the batch has finished, and when its report is there.",
+    )
 
     def order(self) -> Order:
         """Return it as what is submitted."""

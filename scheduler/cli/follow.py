@@ -13,6 +13,7 @@ from scheduler.cli.output import print_json, printable, readable, say
 from scheduler.pace import Pace
 
 if TYPE_CHECKING:
+    from scheduler.cli.connection import System
     from scheduler.desk import Desk, Failure
     from scheduler.ledger.batches import Progress
 
@@ -22,6 +23,7 @@ PATIENCE_S = 120.0
 IDLE_S = 10.0
 """After so long without any row done, look whether there is anybody to do it."""
 SHOWN_FAILURES = 5
+WEBHOOKS_S = 20.0
 
 
 def follow(desk: "Desk", ids: Sequence[UUID]) -> list["Progress"]:
@@ -40,6 +42,27 @@ def follow(desk: "Desk", ids: Sequence[UUID]) -> list["Progress"]:
             if all(each.reported_at is not None for each in found):
                 return found
             time.sleep(POLL_S)
+
+
+def see_off(system: "System", ids: Sequence[UUID]) -> None:
+    """Wait, but not for long, until every webhook of the batches was tried once.
+
+    For a system that ends with its command. What fails is kept, and sent by the next run.
+    """
+    from scheduler.ledger import delivery_records
+
+    until = time.monotonic() + WEBHOOKS_S
+    while True:
+        with system.ledger.begin() as session:
+            if not delivery_records.untried(session, ids):
+                break
+        if time.monotonic() > until:
+            break
+        time.sleep(POLL_S)
+    with system.ledger.begin() as session:
+        left = delivery_records.counts(session).undelivered
+    if left:
+        say(f"{left:,} webhook messages are still to be sent; the next run goes on with them.")
 
 
 class Watched:

@@ -102,6 +102,7 @@ COMMANDS = {
     "workers": ("scheduler.cli.workers:workers", "List the workers that are alive."),
     "endpoints": ("scheduler.cli.endpoints:endpoints", "List the upscalers, or explain one."),
     "weights": ("scheduler.cli.weights:weights", "List, bring and check the models' weights."),
+    "webhooks": ("scheduler.cli.webhooks:webhooks", "Tell others of jobs and batches."),
     "scheduler": ("scheduler.cli.serve:scheduler", "Be a scheduler until stopped."),
     "sender": ("scheduler.cli.serve:sender", "Send webhooks until stopped."),
     "worker": ("scheduler.cli.serve:worker", "Be this host's workers until stopped."),

@@ -125,6 +125,11 @@ _ORDER = (
     click.option(
         "--again", is_flag=True, help="Do it anew even if it was done before; reuse nothing."
     ),
+    click.option(
+        "--webhook",
+        metavar="URL",
+        help="Tell this address when the batch has finished, and when its report is there.",
+    ),
     click.option("--in-place", is_flag=True, help="Let a result replace its own source."),
     click.option(
         "--skip-existing", is_flag=True, help="Leave alone what has a result there already."

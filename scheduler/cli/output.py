@@ -97,6 +97,11 @@ def duration(seconds: float) -> str:
     return f"{days} d {hours_left} h" if days > 1 else f"{hours} h {minutes} min"
 
 
+def moment(when: datetime) -> str:
+    """Return a time as this machine's clock has it."""
+    return when.astimezone().isoformat(sep=" ", timespec="seconds")
+
+
 def ago(moment: datetime) -> str:
     """Return how long ago something was."""
     return f"{duration(max(0.0, (datetime.now(UTC) - moment).total_seconds()))} ago"

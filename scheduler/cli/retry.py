@@ -10,6 +10,7 @@ import click
 from scheduler.cli import batch as batches_
 
 if TYPE_CHECKING:
+    from scheduler.cli.connection import System
     from scheduler.desk import Desk
     from scheduler.ledger.tables import JobState
 
@@ -41,7 +42,7 @@ def retry(batch: str, *, only_failed: bool) -> None:
     from scheduler.cli.embedding import embed
 
     check_embedded(loaded)
-    if not embed(lambda system: _retry_and_follow(system.desk, batch, states)):
+    if not embed(lambda system: _retry_and_follow(system, batch, states)):
         sys.exit(1)
 
 
@@ -51,8 +52,10 @@ def _retry(desk: "Desk", batch: str, states: Sequence["JobState"]) -> UUID:
     return id_
 
 
-def _retry_and_follow(desk: "Desk", batch: str, states: Sequence["JobState"]) -> bool:
-    from scheduler.cli.follow import conclude, follow
+def _retry_and_follow(system: "System", batch: str, states: Sequence["JobState"]) -> bool:
+    from scheduler.cli.follow import conclude, follow, see_off
 
-    id_ = _retry(desk, batch, states)
-    return conclude(desk, follow(desk, [id_]), as_json=False)
+    id_ = _retry(system.desk, batch, states)
+    found = follow(system.desk, [id_])
+    see_off(system, [id_])
+    return conclude(system.desk, found, as_json=False)

@@ -34,6 +34,7 @@ def run(
     fields: tuple[str, ...],
     encoding: str | None,
     max_rejected: int | None,
+    webhook: str | None,
     *,
     comments: bool,
     again: bool,
@@ -76,6 +77,7 @@ def run(
             exclude=exclude,
             dialect=dialect,
             max_rejected=max_rejected,
+            webhook=webhook,
             again=again,
             in_place=in_place,
             skip_existing=skip_existing,
@@ -91,11 +93,14 @@ def run(
 def _check(settings: "Settings", orders: Sequence["Order"]) -> None:
     """Refuse what can't work, before a system is started for nothing."""
     from scheduler import arguments
+    from scheduler.guard import parse_url
     from scheduler.manifests import open_source
     from scheduler.storage import open_storage
 
     storage = open_storage(settings)
     for order in orders:
+        if order.webhook is not None:
+            parse_url(order.webhook)
         arguments.checked(order.endpoint, order.arguments)
         open_source(
             storage,
@@ -110,7 +115,7 @@ def _check(settings: "Settings", orders: Sequence["Order"]) -> None:
 def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> bool:
     """Submit, follow and conclude; return whether all is well."""
     from models import catalog
-    from scheduler.cli.follow import conclude, follow
+    from scheduler.cli.follow import conclude, follow, see_off
     from scheduler.cli.output import say
 
     if any(catalog.find(order.endpoint).manifest() for order in orders):
@@ -123,6 +128,7 @@ def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> b
         if not each.new and was.ended_at is None:
             say(f"Going on where it stopped: {was.ended:,} of {was.total:,} are done.")
     found = follow(desk, ids)
+    see_off(system, ids)
     if all(was.reported_at is not None for was in before):
         say(nothing_begun(found))
     return conclude(desk, found, as_json=as_json)

@@ -29,14 +29,18 @@ def status(batch: str | None, limit: int, *, as_json: bool) -> None:
     """
     from scheduler.cli.connection import desk
     from scheduler.cli.output import print_json
+    from scheduler.cli.webhook_status import show
 
     with desk() as at:
         found = at.latest(limit=limit) if batch is None else at.progress([at.find(batch)])
+        post = at.post() if batch is None and not as_json else None
     if as_json:
         shown = [as_dict(each) for each in found]
         print_json(shown if batch is None else shown[0])
     else:
         _print(found)
+    if post is not None and post.any:
+        show(post)
 
 
 def _print(found: Sequence["Progress"]) -> None:

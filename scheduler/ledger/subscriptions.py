@@ -44,6 +44,17 @@ where batch_id = (select batch_id from jobs where id = :job_id and ended_at is n
 order by id desc limit 1
 on conflict do nothing
 """)
+# Deliveries are unique: whoever was told of it already is not told again.
+_ALREADY_OF_BATCH = text("""
+insert into outbox (event_id, type, batch_id, job_id, at)
+select id, type, batch_id, job_id, at from (
+    select * from events
+    where batch_id = (select id from batches where id = :batch_id and ended_at is not null)
+    order by id desc limit 10
+) newest
+where job_id is null and type = any(:events)
+on conflict do nothing
+""")
 
 
 def subscribe(
@@ -61,8 +72,8 @@ def subscribe(
     """Tell a URL of the events of one job, of one batch, or of all that fit, from now on.
 
     To be called in the transaction that makes the job or the batch, so that neither is without its
-    subscriber for a moment. A job that has ended by then, in that transaction or before, is told of
-    as well. The same URL for the same batch again only changes which events it is told of.
+    subscriber for a moment. A job or a batch that has ended by then, in that transaction or before,
+    is told of as well. The same URL for the same batch again only changes what it is told of.
 
     Args:
         session: The transaction.
@@ -103,6 +114,8 @@ def subscribe(
     ).scalar_one()
     if job_id is not None:
         session.execute(_ALREADY, {"job_id": job_id, "events": wanted})
+    elif batch_id is not None:
+        session.execute(_ALREADY_OF_BATCH, {"batch_id": batch_id, "events": wanted})
     return made
 
 

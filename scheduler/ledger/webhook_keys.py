@@ -62,6 +62,25 @@ def valid(session: Session) -> list[Key]:
     return [Key(**{**row._mapping, "kind": KeyKind(row.kind)}) for row in rows]
 
 
+_NEWEST = text("""
+select id, kind, subscription_id, secret, created_at, signs_from, expires_at,
+    signs_from <= clock_timestamp() as signs
+from webhook_keys
+where kind = :kind and subscription_id is not distinct from :subscription_id and expires_at is null
+order by id desc limit 1
+""")
+
+
+def own(session: Session, subscription_id: UUID | None, kind: KeyKind) -> Key:
+    """Return the newest key of a subscription, or of the system; make it if there is none."""
+    which = {"kind": str(kind), "subscription_id": subscription_id}
+    row = session.execute(_NEWEST, which).one_or_none()
+    if row is None:
+        add(session, kind, subscription_id=subscription_id)
+        row = session.execute(_NEWEST, which).one()
+    return Key(**{**row._mapping, "kind": KeyKind(row.kind)})
+
+
 def ensure(session: Session) -> None:
     """Make the system's first keys, one of each kind, unless they are there."""
     if _kinds(session) == set(KeyKind):

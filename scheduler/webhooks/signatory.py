@@ -3,15 +3,18 @@
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
+from uuid_utils.compat import uuid7
 
 from scheduler.ledger import webhook_keys
 from scheduler.ledger.deliveries import Taken
 from scheduler.ledger.webhook_keys import Key
 from scheduler.ledger.webhook_tables import KeyKind, Style
-from scheduler.webhooks import fal, signing
+from scheduler.webhooks import envelope, fal, signing
 from scheduler.webhooks.envelope import message_id
 
 
@@ -47,6 +50,13 @@ class Signatory:
             message_id(delivery.key.event_id), body, at=at, owner=delivery.key.subscription_id
         )
 
+    def sample(self, owner: UUID | None) -> tuple[bytes, dict[str, str]]:
+        """Return a message that tells of nothing, and its headers."""
+        now = datetime.now(UTC)
+        id_ = f"evt_test_{uuid7().hex[-12:]}"
+        body = envelope.sample(now, id_).encode()
+        return body, self.standard(id_, body, at=int(now.timestamp()), owner=owner)
+
     def standard(
         self, id_: str, body: bytes, *, at: int, owner: UUID | None = None
     ) -> dict[str, str]:
@@ -54,3 +64,9 @@ class Signatory:
         own = self._own.get(owner) if owner is not None else None
         keys = [*own, *self._public] if own else self._system
         return signing.standard(keys, message_id=id_, at=at, body=body)
+
+
+def key_set(session: Session) -> dict[str, Any]:
+    """Return the JWKS document that consumers find the public keys in."""
+    webhook_keys.ensure(session)
+    return signing.jwks(webhook_keys.valid(session))

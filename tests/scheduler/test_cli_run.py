@@ -11,6 +11,7 @@ import pytest
 from scheduler.embedded import postgres, redis
 from scheduler.errors import ServerMissing
 from tests.conftest import missing
+from tests.consumer import consumer
 from tests.pictures import make_pixels, save
 from tests.processes import alive, eventually, family
 from tests.scheduler.command import COMMAND, enlarger, surroundings
@@ -48,12 +49,15 @@ def test_what_failed_is_retried_by_the_command_that_is_named_and_then_nothing_is
     manifest.write_text("\n".join(map(json.dumps, rows)))
     command = ("run", str(manifest), "--to", str(results), "--set", "output_format=jpg")
 
-    first = enlarger(*command)
+    with consumer() as server:
+        first = enlarger(*command, "--webhook", server.url, ENLARGER_WEBHOOK_ALLOW="127.0.0.0/8")
+        told = [each.json()["type"] for each in server.received]
     late.write_bytes(save(make_pixels(30, 20), "PNG"))
     retried = enlarger(*re.findall(r"enlarger (retry) (\w+)", first.err)[0])
     again = enlarger(*command, "--json")
 
     assert first.code == 1
+    assert sorted(told) == ["batch.finished", "batch.reported"]  # before the system was stopped
     assert first.out.splitlines() == [f"{results}/report.html", f"{results}/results.jsonl"]
     assert "2 of 3 enlarged, 1 failed" in first.err
     assert "late.png: " in first.err
