@@ -1,11 +1,9 @@
 """From a batch's source to waiting jobs: checked, named and committed a chunk at a time."""
 
-import json
-import re
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -15,17 +13,14 @@ from sqlalchemy.orm import Session
 
 from models import catalog
 from models.errors import RequestError, WorldError
-from models.schema import UpscaleRequest, named_files
-from scheduler import arguments
-from scheduler.errors import RowInvalid, StorageUnavailable
+from scheduler.errors import StorageUnavailable
+from scheduler.jobs_of_rows import Intake, storable
 from scheduler.ledger import batches, fleet, intake
-from scheduler.ledger.intake import Chunk, NewJob
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState
-from scheduler.manifests import Dialect, Item, Rejected, Row, Skipped, Source, open_source
-from scheduler.naming import Naming
+from scheduler.manifests import Dialect, Item, Source, open_source
 from scheduler.settings import Settings
-from scheduler.storage import Storage, fence
+from scheduler.storage import Storage
 from scheduler.triggers import backfill
 
 log = structlog.get_logger()
@@ -33,7 +28,6 @@ log = structlog.get_logger()
 FIRST_ROWS = 100
 """The first chunk is small, so that the first jobs start at once."""
 TRACEBACK_CHARACTERS = 8000
-_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
 
 @dataclass
@@ -42,7 +36,7 @@ class Reading:
 
     cursor: dict[str, Any] | None
     entries: Iterator[Item]
-    intake: "Intake"
+    intake: Intake
 
 
 class Reader:
@@ -161,167 +155,10 @@ class Reader:
     def _give_up_broken(self, batch: Batch, exc: Exception) -> None:
         """Keep a bug's traceback with the batch that met it; the others are read on."""
         log.error("source.broken", batch=str(batch.id), exc_info=exc)
-        trace = _storable("".join(traceback.format_exception(exc))[-TRACEBACK_CHARACTERS:])
+        trace = storable("".join(traceback.format_exception(exc))[-TRACEBACK_CHARACTERS:])
         self._stop_reading(batch, f"source: reading it met a bug, please report it:\n{trace}")
 
     def _stop_reading(self, batch: Batch, reason: str) -> None:
         self._open.pop(batch.id, None)
         with self._ledger.begin() as session:
             intake.unreadable(session, batch.id, reason)
-
-
-class Intake:
-    """Turns one batch's entries into rows of the ledger."""
-
-    def __init__(self, batch: Batch, source: Source) -> None:
-        self._batch = batch
-        self._endpoint = catalog.find(batch.endpoint)
-        self._request = self._endpoint.request_class()
-        self.obstacles: dict[str, str] = {}
-        """Why a row's own choice of a pipeline would wait for ever, by pipeline."""
-        self._seeded = "seed" in self._request.model_fields
-        self._places = batch.options.get("places")
-        self._naming = Naming(
-            destination=batch.destination,
-            roots=source.roots,
-            in_place=batch.options["in_place"],
-        )
-
-    def chunk(self, entries: list[Item], *, before: dict[str, Any] | None, last: bool) -> Chunk:
-        """Return the entries as a chunk; a row that can't become a job is rejected, not raised."""
-        rows = [self._row(entry) for entry in entries if not isinstance(entry, Skipped)]
-        trigger = self._batch.options.get("trigger")
-        return Chunk(
-            rows=rows,
-            trigger_id=None if trigger is None else UUID(trigger),
-            skipped=len(entries) - len(rows),
-            before=before,
-            cursor=entries[-1].cursor if entries else before,
-            last=last,
-        )
-
-    def _row(self, entry: Row | Rejected) -> NewJob:
-        if isinstance(entry, Rejected):
-            return self._rejected(entry.line, entry.field, entry.reason, text=entry.text)
-        try:
-            return self._job(entry)
-        except RequestError as exc:
-            return self._refused(entry, exc)
-
-    def _job(self, row: Row) -> NewJob:
-        given = {**self._batch.arguments, **row.arguments}
-        checked = arguments.checked(self._batch.endpoint, given)
-        request = self._request.model_validate({"image_url": row.source, **checked})
-        seed = checked.get("seed")
-        pipeline = self._endpoint.pipeline_for(checked)
-        if pipeline in self.obstacles:
-            raise RowInvalid(f"arguments: {self.obstacles[pipeline]}", field="arguments")
-        destination = self._naming.result(
-            row.source, suffix=str(request.encoding()), explicit=row.destination
-        )
-        self._check_places(request, destination, row.alternative)
-        return NewJob(
-            line=row.line,
-            pipeline=pipeline,
-            endpoint=self._batch.endpoint,
-            source=row.source,
-            source_version=row.version,
-            source_alternative=row.alternative,
-            destination=destination,
-            custom_id=row.custom_id,
-            arguments=_json(checked, "arguments"),
-            passthrough=_json(dict(row.passthrough), "passthrough") if row.passthrough else None,
-            # Drawn here, so that every attempt and every worker makes the same image.
-            seed=seed if seed is not None else arguments.draw_seed(),
-            object=row.object,
-        )
-
-    def _check_places(
-        self, request: UpscaleRequest, destination: str, alternative: str | None
-    ) -> None:
-        """Refuse a row that names what its order was not allowed to.
-
-        Raises:
-            PlaceForbidden: The picture, another file or the destination lies elsewhere.
-        """
-        if self._places is None:
-            return
-        fence.check(destination, self._places, field="destination")
-        named = named_files(request)
-        others = {} if alternative is None else {"source": alternative}
-        for field, address in (*named.items(), *others.items()):
-            fence.check(address, self._places, field=field)
-
-    def _refused(self, row: Row, exc: RequestError) -> NewJob:
-        """Reject a row that could be read, and keep what it asked for: it may be put right."""
-        given = {**self._batch.arguments, **row.arguments}
-        return replace(
-            self._rejected(row.line, exc.field, str(exc), text=None),
-            source=_storable(row.source),
-            source_version=_storable(row.version),
-            source_alternative=_storable(row.alternative),
-            destination=_storable(row.destination),
-            custom_id=_storable(row.custom_id),
-            arguments=_kept(given) or "{}",
-            passthrough=_kept(dict(row.passthrough)) if row.passthrough else None,
-            object=row.object,
-        )
-
-    def _rejected(self, line: int, field: str | None, reason: str, *, text: str | None) -> NewJob:
-        error = {
-            "code": "row_invalid",
-            "kind": "request",
-            "field": field,
-            "message": reason,
-            "text": text,
-        }
-        kept = {name: _storable(value) for name, value in error.items()}
-        return NewJob(
-            line=line,
-            pipeline=self._batch.endpoint,
-            endpoint=self._batch.endpoint,
-            source=None,
-            source_version=None,
-            destination=None,
-            custom_id=None,
-            arguments="{}",
-            passthrough=None,
-            seed=None,
-            error=json.dumps(kept),
-        )
-
-
-def _json(value: dict[str, Any], field: str) -> str:
-    """Return JSON that PostgreSQL takes, which knows neither NUL nor half a surrogate pair.
-
-    Raises:
-        RowInvalid: The value holds one of these.
-    """
-    written = json.dumps(value, ensure_ascii=False)
-    if _NUL.search(written) or not _encodable(written):
-        reason = f"{field}: holds a NUL character or half a character (a lone surrogate)"
-        raise RowInvalid(reason, field=field)
-    return written
-
-
-def _kept(value: dict[str, Any]) -> str | None:
-    """Return JSON, or None where PostgreSQL could not take it."""
-    try:
-        return _json(value, "row")
-    except RowInvalid:
-        return None
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _storable(text: str | None) -> str | None:
-    """Return a text with what PostgreSQL can't store made visible."""
-    if text is None:
-        return None
-    return text.replace("\0", "\\0").encode(errors="backslashreplace").decode()

@@ -22,11 +22,13 @@ from functools import cached_property
 
 from scheduler.errors import AddressInvalid, RowInvalid
 from scheduler.storage import Address, parse_address
+from scheduler.storage.address import KEY_BYTES
 
 RESULTS = "results.jsonl"
 FAILED = "failed.jsonl"
 SHEET = "report.html"
 """What the batch's own report is called, in the destination's folder."""
+REPORTS = (RESULTS, FAILED, SHEET)
 
 SUFFIX = re.compile(r"(?<=[^/])\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}\Z")
 
@@ -57,13 +59,15 @@ class Naming:
         Raises:
             RowInvalid: The name is impossible, leaves the folder, or is that of the source.
         """
+        if explicit is None and (plain := self._plain(source, suffix)) is not None:
+            return plain
         origin = parse_address(source)
         try:
             place = self._named(explicit) if explicit else self._derived(origin, suffix)
         except AddressInvalid as exc:
             reason = f"destination: {exc}; give the row another destination"
             raise RowInvalid(reason, field="destination") from exc
-        if place.relative_to(self._folder) in (RESULTS, FAILED, SHEET):
+        if place.relative_to(self._folder) in REPORTS:
             reason = f"destination: {place} is where the batch's report goes; choose another name"
             raise RowInvalid(reason, field="destination")
         if not self.in_place and _is_same(place, origin):
@@ -73,6 +77,21 @@ class Naming:
             )
             raise RowInvalid(reason, field="destination")
         return str(place)
+
+    def _plain(self, source: str, suffix: str) -> str | None:
+        """Name the result of an S3 object on S3 from the texts alone, which are literal there.
+
+        Returns:
+            None where more has to be looked at: what is too long, or in anybody's way.
+        """
+        if not (self._folder.scheme == "s3" and source.startswith("s3://") and source.isascii()):
+            return None
+        roots = [root for root in self._root_texts if source.startswith(root)]
+        below = source[len(max(roots, key=len)) :] if roots else source.split("/", 3)[3]
+        name = with_suffix(below, suffix)
+        place = self._folder_text + name
+        in_order = len(place) <= KEY_BYTES and place != source and name not in REPORTS
+        return place if in_order else None
 
     def _derived(self, origin: Address, suffix: str) -> Address:
         relative = self.relative(origin)
@@ -103,6 +122,14 @@ class Naming:
     @cached_property
     def _folder(self) -> Address:
         return parse_address(self.destination).folder()
+
+    @cached_property
+    def _folder_text(self) -> str:
+        return str(self._folder)
+
+    @cached_property
+    def _root_texts(self) -> tuple[str, ...]:
+        return tuple(str(root) for root in self._roots)
 
     @cached_property
     def _roots(self) -> tuple[Address, ...]:

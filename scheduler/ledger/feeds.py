@@ -143,7 +143,7 @@ select pg_notify(:channel, '')
 def _insert(session: Session, batch_id: UUID, rows: list[tuple[UUID, int, NewJob]]) -> None:
     given = [
         {
-            **vars(row),
+            **row._asdict(),
             "id": str(id_),
             "line": line,
             **{name: _parsed(getattr(row, name)) for name in ("arguments", "passthrough", "error")},

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -14,10 +14,9 @@ from sqlalchemy.orm import Session
 
 from scheduler.errors import RowInvalid
 from scheduler.ledger import triggers
-from scheduler.ledger.periods import MAX_LINE, job_id
-from scheduler.ledger.tables import JobState
+from scheduler.ledger.periods import MAX_LINE, id_stem, job_id
 
-_COLUMNS = (
+COLUMNS = (
     "id",
     "batch_id",
     "line",
@@ -35,11 +34,10 @@ _COLUMNS = (
     "seed",
     "error",
 )
-_COPY = f"copy {{}} ({', '.join(_COLUMNS)}, ended_at) from stdin"
+_COPY = f"copy {{}} ({', '.join(COLUMNS)}, ended_at) from stdin"
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewJob:
+class NewJob(NamedTuple):
     """A row on its way in; `arguments`, `passthrough` and `error` are JSON texts.
 
     `error` is set for a row that is rejected: it is counted and reported, and never runs. `line`
@@ -74,9 +72,9 @@ class Chunk:
     last: bool
 
 
-def destination_key(destination: str) -> UUID:
-    """Return 128 bits that stand for a destination in the unique index."""
-    return UUID(bytes=hashlib.sha256(destination.encode()).digest()[:16])
+def destination_key(destination: str) -> str:
+    """Return 128 bits in hexadecimal that stand for a destination in the unique index."""
+    return hashlib.sha256(destination.encode()).hexdigest()[:32]
 
 
 def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
@@ -98,8 +96,8 @@ def append(session: Session, batch_id: UUID, chunk: Chunk) -> bool:
         return False
     chunk = _untaken(session, chunk)
     _check_lines(chunk.rows)
-    _copy_or_stage(session, batch_id, chunk.rows)
-    _count(session, batch_id, chunk)
+    doubles = _copy_or_stage(session, batch_id, chunk.rows)
+    _count(session, batch_id, chunk, doubles)
     session.execute(
         text(
             "update batches set cursor = cast(:cursor as jsonb),"
@@ -134,15 +132,20 @@ def _check_lines(rows: Sequence[NewJob]) -> None:
         raise RowInvalid(reason, field="line")
 
 
-def _copy_or_stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> None:
-    """COPY straight into the table; only a chunk with a conflict takes the detour."""
+def _copy_or_stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> int:
+    """COPY straight into the table; only a chunk with a conflict takes the detour.
+
+    Returns:
+        How many rows were rejected for their destinations.
+    """
     if not rows:
-        return
+        return 0
     try:
         with session.begin_nested(), _cursor(session) as cursor:
             _copy(cursor, "jobs", batch_id, rows)
     except psycopg.errors.UniqueViolation:
-        _stage(session, batch_id, rows)
+        return _stage(session, batch_id, rows)
+    return 0
 
 
 @contextmanager
@@ -155,26 +158,26 @@ def _cursor(session: Session) -> Iterator[psycopg.Cursor[Any]]:
 
 
 def _copy(cursor: psycopg.Cursor[Any], table: str, batch_id: UUID, rows: Sequence[NewJob]) -> None:
+    batch, stem = str(batch_id), id_stem(batch_id)
     with cursor.copy(_COPY.format(table)) as copy:
         for row in rows:
-            copy.write_row(_values(batch_id, row))
+            copy.write_row(_values(batch, stem, row))
 
 
-def _values(batch_id: UUID, row: NewJob) -> tuple[Any, ...]:
+def _values(batch: str, stem: str, row: NewJob) -> tuple[Any, ...]:
     rejected = row.error is not None
-    taken = None if rejected or row.destination is None else destination_key(row.destination)
     return (
-        job_id(batch_id, row.line),
-        batch_id,
+        f"{stem}{row.line:08x}",
+        batch,
         row.line,
-        str(JobState.REJECTED if rejected else JobState.WAITING),
+        "rejected" if rejected else "waiting",
         row.pipeline,
         row.endpoint,
         row.source,
         row.source_version,
         row.source_alternative,
         row.destination,
-        taken,
+        None if rejected or row.destination is None else destination_key(row.destination),
         row.custom_id,
         row.arguments,
         row.passthrough,
@@ -186,12 +189,12 @@ def _values(batch_id: UUID, row: NewJob) -> tuple[Any, ...]:
 
 _UNSTAGE = text(f"""
 with added as (
-    insert into jobs ({", ".join(_COLUMNS)}, ended_at)
-    select {", ".join(_COLUMNS)}, ended_at from staged order by line
+    insert into jobs ({", ".join(COLUMNS)}, ended_at)
+    select {", ".join(COLUMNS)}, ended_at from staged order by line
     on conflict do nothing
     returning id
 )
-insert into jobs ({", ".join(_COLUMNS)}, ended_at)
+insert into jobs ({", ".join(COLUMNS)}, ended_at)
 select id, batch_id, line, 'rejected', pipeline, endpoint, source, source_version,
     source_alternative, destination, null, custom_id, arguments, passthrough, seed,
     jsonb_build_object('code', 'row_invalid', 'kind', 'request', 'field', 'destination',
@@ -199,43 +202,38 @@ select id, batch_id, line, 'rejected', pipeline, endpoint, source, source_versio
             || ' is already written by an earlier row; give one of them a "destination"'),
     clock_timestamp()
 from staged where id not in (select id from added)
+returning 1
 """)  # noqa: S608 - made of constants
 
 
-def _stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> None:
+def _stage(session: Session, batch_id: UUID, rows: Sequence[NewJob]) -> int:
     session.execute(
         text("create temporary table staged (like jobs including defaults) on commit drop")
     )
     with _cursor(session) as cursor:
         _copy(cursor, "staged", batch_id, rows)
-    session.execute(_UNSTAGE)
+    return len(session.execute(_UNSTAGE).all())
 
 
+_TELL = text("""
+insert into events (type, batch_id, job_id)
+select 'job.rejected', batch_id, id from jobs
+where id between :first and :last and state = 'rejected'
+""")
 _COUNT = text("""
-with born as (
-    select count(*) filter (where state = 'rejected') as rejected, count(*) as total
-    from jobs where id between :first and :last
-), told as (
-    insert into events (type, batch_id, job_id)
-    select 'job.rejected', batch_id, id from jobs
-    where id between :first and :last and state = 'rejected'
-)
 insert into batch_deltas (batch_id, total, rejected, skipped)
-select :batch_id, total, rejected, :skipped from born
+values (:batch_id, :total, :rejected, :skipped)
 """)
 
 
-def _count(session: Session, batch_id: UUID, chunk: Chunk) -> None:
-    lines = [row.line for row in chunk.rows] or [0]
-    session.execute(
-        _COUNT,
-        {
-            "batch_id": batch_id,
-            "first": job_id(batch_id, min(lines)),
-            "last": job_id(batch_id, max(lines)),
-            "skipped": chunk.skipped,
-        },
-    )
+def _count(session: Session, batch_id: UUID, chunk: Chunk, doubles: int) -> None:
+    lines = [row.line for row in chunk.rows]
+    rejected = doubles + sum(row.error is not None for row in chunk.rows)
+    if rejected:
+        span = {"first": job_id(batch_id, min(lines)), "last": job_id(batch_id, max(lines))}
+        session.execute(_TELL, span)
+    counted = {"total": len(lines), "rejected": rejected, "skipped": chunk.skipped}
+    session.execute(_COUNT, {"batch_id": batch_id, **counted})
 
 
 def unreadable(session: Session, batch_id: UUID, reason: str) -> None:

@@ -33,6 +33,11 @@ def job_id(batch_id: UUID, line: int) -> UUID:
     return UUID(int=batch_id.int >> LINE_BITS << LINE_BITS | line)
 
 
+def id_stem(batch_id: UUID) -> str:
+    """Return what the hexadecimal ids of a batch's jobs begin with; the line's 8 digits follow."""
+    return batch_id.hex[: -LINE_BITS // 4]
+
+
 def span(batch_id: UUID) -> dict[str, UUID]:
     """Return the least and the greatest id of a batch's jobs, as parameters of a statement."""
     return {"first_id": job_id(batch_id, 0), "last_id": job_id(batch_id, MAX_LINE)}

@@ -1,11 +1,13 @@
 """From a manifest row's columns to a `Row`: shared by every manifest with named columns."""
 
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
 
 from scheduler.errors import AddressInvalid, RowInvalid
-from scheduler.manifests.rows import Cursor, Row
-from scheduler.storage import Address, parse_address
+from scheduler.manifests.rows import NOTHING, Cursor, Row
+from scheduler.storage import Address
+from scheduler.storage.address import object_address
 
 ALIASES: Mapping[str, tuple[str, ...]] = {
     "source": ("source-ref", "src", "image_url", "file_name"),
@@ -39,37 +41,58 @@ def row_of(
     Raises:
         RowInvalid: A column is missing or of the wrong type; its `field` says which.
     """
-    names = _names(columns)
-    ours = {name: columns.get(written) for name, written in names.items()}
-    if names["source"] == FILE_NAME and folder is not None:
-        ours["source"] = _below(folder, _text(ours, "source"))
-    source = _source(ours, "source")
+    plan = _plan(tuple(columns))
+    if None in columns.values():
+        plan = _plan(tuple(name for name, value in columns.items() if value is not None))
+    written = columns.get(plan.source)
+    if plan.source == FILE_NAME and folder is not None:
+        written = _below(folder, written)
+    source = _source(written, "source")
     if source is None:
         raise RowInvalid(SOURCE_MISSING, field="source")
-    used = set(names.values())
     return Row(
-        line=line,
-        source=source,
-        version=_version(ours, source),
-        alternative=_source(ours, "source_alternative"),
-        destination=_text(ours, "destination"),
-        custom_id=_id(ours),
-        arguments=_arguments(ours),
-        passthrough={name: value for name, value in columns.items() if name not in used},
-        cursor=cursor,
+        line,
+        source,
+        cursor,
+        _version(columns.get(plan.version), source),
+        _source(columns.get(plan.alternative), "source_alternative"),
+        _text(columns.get(plan.destination), "destination"),
+        _id(columns.get(plan.id)),
+        _arguments(columns.get(plan.arguments)),
+        {name: value for name, value in columns.items() if name not in plan}
+        if len(columns) > plan.known
+        else NOTHING,
     )
 
 
-def _names(columns: Mapping[str, Any]) -> dict[str, str]:
-    """Return what each of our columns is called in this row."""
-    return {
-        name: next((each for each in (name, *others) if columns.get(each) is not None), name)
+class _Plan(NamedTuple):
+    """What each of our columns is called in rows that have certain columns.
+
+    Attributes:
+        known: How many of these columns are ours.
+    """
+
+    known: int
+    source: str
+    alternative: str
+    version: str
+    destination: str
+    id: str
+    arguments: str
+
+
+@lru_cache(maxsize=1024)
+def _plan(columns: tuple[str, ...]) -> _Plan:
+    names = [
+        next((each for each in (name, *others) if each in columns), name)
         for name, others in ALIASES.items()
-    }
+    ]
+    return _Plan(sum(name in columns for name in names), *names)
 
 
-def _below(folder: Address, name: str | None) -> str | None:
+def _below(folder: Address, value: object) -> str | None:
     """Return what a name means beside the manifest."""
+    name = _text(value, FILE_NAME)
     if name is None:
         return None
     try:
@@ -78,48 +101,44 @@ def _below(folder: Address, name: str | None) -> str | None:
         raise RowInvalid(f"{FILE_NAME}: {exc}", field=FILE_NAME) from exc
 
 
-def _source(columns: Mapping[str, Any], name: str) -> str | None:
-    text = _text(columns, name)
+def _source(value: object, name: str) -> str | None:
+    text = _text(value, name)
     if text is None:
         return None
     try:
-        place = parse_address(text)
+        return object_address(text)
     except AddressInvalid as exc:
         raise RowInvalid(f"{name}: {exc}", field=name) from exc
-    if place.is_folder:
-        _refuse(name, f"{text!r} names a folder; name one image")
-    return str(place)
 
 
-def _version(columns: Mapping[str, Any], source: str) -> str | None:
-    version = _text(columns, "version_id")
+def _version(value: object, source: str) -> str | None:
+    version = _text(value, "version_id")
     if version is not None and not source.startswith("s3://"):
         _refuse("version_id", "only s3:// objects have versions; remove it")
     return version
 
 
-def _id(columns: Mapping[str, Any]) -> str | None:
-    value = columns.get("id")
+def _id(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if value is not None and not isinstance(value, str):
+    if value is None:
+        return None
+    if not isinstance(value, str):
         _refuse("id", f"must be a text or an integer, not {_kind(value)}")
-    if value is not None and not 1 <= len(value) <= ID_CHARACTERS:
+    if not 1 <= len(value) <= ID_CHARACTERS:
         _refuse("id", f"has {len(value)} characters; 1 to {ID_CHARACTERS} are allowed")
     return value
 
 
-def _arguments(columns: Mapping[str, Any]) -> dict[str, Any]:
-    value = columns.get("arguments")
+def _arguments(value: object) -> Mapping[str, Any]:
     if value is None:
-        return {}
+        return NOTHING
     if not isinstance(value, dict):
         _refuse("arguments", f"must be an object, not {_kind(value)}")
     return value
 
 
-def _text(columns: Mapping[str, Any], name: str) -> str | None:
-    value = columns.get(name)
+def _text(value: object, name: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str):

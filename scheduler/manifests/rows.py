@@ -1,12 +1,14 @@
 """What a reader of sources yields, and the interface that every kind of source offers."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from uuid import UUID
 
 Cursor: TypeAlias = dict[str, Any]
 """Where a reader stands, ready for JSON. Each kind of source has its own; nobody else looks in."""
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 IMAGE_SUFFIXES = (
     ".jpg",
@@ -23,13 +25,13 @@ IMAGE_SUFFIXES = (
 """What a folder is searched for, in either case of letters."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One image to enlarge.
+class Row(NamedTuple):
+    """One image to enlarge. (Tuples, since there are millions of them.)
 
     Attributes:
         line: The line of the manifest, or the how-manieth entry of a listing, from 1.
         source: The image's address.
+        cursor: Reading from here goes on with the next row.
         version: The version to read, in a bucket that keeps versions; None for the newest.
         alternative: Another reading of the source, where the manifest leaves it in doubt: tried
             once if nothing is stored under `source`.
@@ -39,23 +41,21 @@ class Row:
         arguments: The row's arguments for the endpoint, over those of the batch.
         passthrough: Further columns, carried into the results.
         object: What stands for the image's version, where a trigger must not take it twice.
-        cursor: Reading from here goes on with the next row.
     """
 
     line: int
     source: str
+    cursor: Cursor
     version: str | None = None
     alternative: str | None = None
     destination: str | None = None
     custom_id: str | None = None
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    passthrough: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = NOTHING
+    passthrough: Mapping[str, Any] = NOTHING
     object: UUID | None = None
-    cursor: Cursor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rejected:
+class Rejected(NamedTuple):
     """One row that can't become a job.
 
     Attributes:
@@ -73,8 +73,7 @@ class Rejected:
     cursor: Cursor
 
 
-@dataclass(frozen=True, kw_only=True)
-class Skipped:
+class Skipped(NamedTuple):
     """An entry of a listing that holds no image and is no fault either, such as a folder marker.
 
     Attributes:

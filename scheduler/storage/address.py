@@ -27,6 +27,8 @@ BUCKET = re.compile(r"[a-zA-Z0-9.\-_]{1,255}")
 """What S3 and its look-alikes accept between them; AWS itself is stricter."""
 KEY_BYTES = 1024
 """S3's limit for a key in UTF-8."""
+PLAIN = re.compile(r"s3://[a-zA-Z0-9.\-_]{1,255}/.*[^/]", re.DOTALL)
+"""An address that is in order if it is ASCII and no longer than a key may be."""
 READABLE = "/!$&'()*+,;=:@~"
 """Stays as it is in a file:// address; everything else beyond letters and digits is encoded."""
 
@@ -118,6 +120,20 @@ def parse_address(text: str) -> Address:
     if mark and scheme in PORTS:
         return _parse_web(text)
     raise AddressInvalid(_advice(text))
+
+
+def object_address(text: str) -> str:
+    """Return the address of one object in its only spelling, as manifests need it by the million.
+
+    Raises:
+        AddressInvalid: It is no address, or that of a folder.
+    """
+    if len(text) <= KEY_BYTES and text.isascii() and PLAIN.fullmatch(text):
+        return text
+    place = parse_address(text)
+    if place.is_folder:
+        raise AddressInvalid(f"{text!r} names a folder; name one image")
+    return str(place)
 
 
 def address_of(text: str) -> str:
