@@ -1,8 +1,8 @@
 """What a step of dispatch and claim takes in a large ledger, beside a small one; what a row takes.
 
-Rows are made by the server. While the large ledger is drained, another connection holds a snapshot
-from before the first step, so that no vacuum can take away what the steps leave dead; steps are
-measured once it is old, in turn with steps in the small ledger.
+Rows are made by the server: of each batch the last ones wait. While the large ledger is drained,
+another connection holds a snapshot from before the first step, so that no vacuum can take away what
+the steps leave dead; steps are measured once it is old, in turn with steps in the small ledger.
 """
 
 import os
@@ -43,11 +43,11 @@ insert into jobs (id, batch_id, line, state, pipeline, endpoint, source, destina
     destination_key, arguments, seed, ended_at, outcome)
 select cast(left(replace(cast(cast(:id as uuid) as text), '-', ''), 24)
         || lpad(to_hex(line), 8, '0') as uuid),
-    :id, line, case when line % :waiting = 0 then 'waiting' else 'succeeded' end, :endpoint,
+    :id, line, case when line > :ended then 'waiting' else 'succeeded' end, :endpoint,
     :endpoint, 's3://photos/in/' || line || '.jpg', 's3://photos/out/' || line || '.png',
     cast(md5(cast(line as text)) as uuid), '{"scale": 4.0}', line,
-    case when line % :waiting = 0 then null else now() end,
-    case when line % :waiting = 0 then null
+    case when line > :ended then null else now() end,
+    case when line > :ended then null
         else cast('{"objects": [{"bytes": 1234567, "sha256": "0123456789abcdef"}]}' as jsonb) end
 from generate_series(1, :rows) as line
 """)
@@ -177,7 +177,8 @@ def _fill(ledger: Ledger, rows: int, waiting: int) -> None:
     with ledger.begin() as session:
         batches.submit(session, made, again=False)
         session.execute(
-            _FILL, {"id": made.id, "rows": rows, "waiting": waiting, "endpoint": ENDPOINT}
+            _FILL,
+            {"id": made.id, "rows": rows, "ended": rows - rows // waiting, "endpoint": ENDPOINT},
         )
         session.execute(_OPEN, {"id": made.id, "rows": rows, "cost_s": COST_S})
 

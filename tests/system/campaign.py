@@ -42,6 +42,7 @@ class Campaign:
         workers: How many to keep.
         pace_s: What a job takes.
         struck: How often each fault struck.
+        leaving: Those that were told to stop.
         resting: Of each process, what it took when it had settled, and the last that was seen.
     """
 
@@ -51,6 +52,7 @@ class Campaign:
     workers: int
     pace_s: float
     struck: Counter[str] = field(default_factory=Counter)
+    leaving: list[Process] = field(default_factory=list)
     resting: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def run(self, seconds: float) -> None:
@@ -103,7 +105,12 @@ class Campaign:
             self.system.start_idle_worker(pace_s=self.pace_s)
 
     def _running(self, name: str) -> list[Process]:
-        return [each for each in self.system.processes if each.name == name and each.running]
+        """Return those that nobody told to stop."""
+        return [
+            each
+            for each in self.system.processes
+            if each.name == name and each.running and each not in self.leaving
+        ]
 
     def _weigh(self) -> None:
         for each in self.system.processes:
@@ -131,7 +138,9 @@ class Campaign:
 
     def _stop_a_worker(self) -> None:
         """Tell one to stop; it gives back what it holds while others go on."""
-        self.chance.choice(self._running("worker")).signal(signal.SIGTERM)
+        worker = self.chance.choice(self._running("worker"))
+        worker.signal(signal.SIGTERM)
+        self.leaving.append(worker)
 
     def _stall_a_worker(self) -> None:
         """Let one sleep for longer than its lease, and come back with what it has lost."""
