@@ -111,8 +111,10 @@ def _lead(
     log.info("leader.elected")
     hurrying = threading.Event()
     duties = [*_duties(settings, ledger, mercy_s), _hurrying(settings, hurrying)]
+    # Apart, since a notification of the ledger's says nothing of a queue.
+    queues = _queue_duties(ledger, settings)
     try:
-        with attended(duties, stop):
+        with attended([*duties, *queues], stop):
             _listen(line, duties, hurrying, settings, stop)
     finally:
         log.info("leader.resigned")
@@ -160,7 +162,6 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, wake=reporting),
         Duty("release", lambda: intake.release(ledger), settings.poll_s),
-        *_queue_duties(ledger, settings),
     ]
 
 

@@ -9,8 +9,8 @@ from scheduler.ledger import triggers
 from scheduler.triggers import documents, intake
 from scheduler.triggers.arrival import Arrival
 
-BODY_CHARACTERS = 300_000
-"""More than any source sends: SQS and SNS have a limit of 256 KiB."""
+BODY_CHARACTERS = 2**20
+"""No source sends more: SQS has a limit of 1 MiB, the others have lower ones."""
 
 
 def read(session: Session, body: str, *, source: str) -> Sequence[Arrival]:

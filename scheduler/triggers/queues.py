@@ -31,10 +31,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-NO_QUEUES = (
-    "ENLARGER_EVENT_QUEUES is not set; name the queues that buckets send their events to, such as "
-    "https://sqs.eu-central-1.amazonaws.com/123456789012/photos"
-)
+EXAMPLE = "one looks like https://sqs.eu-central-1.amazonaws.com/123456789012/photos"
+NO_QUEUES = f"ENLARGER_EVENT_QUEUES is not set; name the queues that buckets tell of; {EXAMPLE}"
 POLL_S = 5
 """How long a question waits for messages; as long may stopping take."""
 VISIBILITY_S = 60
@@ -43,7 +41,11 @@ AT_ONCE = 10
 """SQS's limit of messages in one call."""
 TOGETHER = 100
 """Messages that share a transaction."""
-REGION = re.compile(r"(?:sqs\.([a-z0-9-]+)|([a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?")
+REGION = re.compile(
+    r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)$"
+)
+ANY_REGION = "us-east-1"
+"""What servers of others are told that have none."""
 ABSENT = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
 FORBIDDEN = {"AccessDenied", "AccessDeniedException", "InvalidClientTokenId", "KMS.AccessDenied"}
 
@@ -212,16 +214,24 @@ def _in_tens(messages: "Sequence[MessageTypeDef]") -> "Iterator[Sequence[Message
 
 
 def _connect(settings: Settings, url: str) -> "SQSClient":
-    """Make a client for the server that a queue's address names; nothing is sent yet."""
+    """Make a client for the server that a queue's address names; nothing is sent yet.
+
+    Raises:
+        SettingsInvalid: The address is none.
+    """
     parts = urlsplit(url)
-    found = REGION.fullmatch(parts.hostname or "")
-    region = (found[1] or found[2]) if found else settings.s3_region
+    if parts.scheme not in ("http", "https") or not parts.hostname or len(parts.path) < 2:
+        reason = f"ENLARGER_EVENT_QUEUES: {url!r} is no address of a queue; {EXAMPLE}"
+        raise SettingsInvalid(reason, field="event_queues")
+    found = REGION.search(parts.hostname)
+    session = boto3.session.Session()
+    region = found[1] if found else settings.s3_region or session.region_name or ANY_REGION
     config = Config(
         connect_timeout=10,
         read_timeout=POLL_S + settings.storage_timeout_s,
         retries={"mode": "standard", "total_max_attempts": settings.storage_attempts},
     )
-    return boto3.session.Session().client(
+    return session.client(
         "sqs",
         endpoint_url=f"{parts.scheme}://{parts.netloc}",
         region_name=region,

@@ -12,7 +12,7 @@ import boto3
 import pytest
 from sqlalchemy import text
 
-from scheduler.errors import LedgerUnavailable, QueueUnavailable
+from scheduler.errors import LedgerUnavailable, QueueUnavailable, SettingsInvalid
 from scheduler.ledger import triggers
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
@@ -243,6 +243,33 @@ def test_a_poller_that_is_killed_between_commit_and_deletion_doubles_nothing(
         drain(Poller(ledger, settings, queue))
     assert left(sqs, queue) == (0, 0)
     assert len(jobs_of(ledger)) == 2
+
+
+@pytest.mark.parametrize(
+    ("url", "region"),
+    [
+        ("https://sqs.eu-central-1.amazonaws.com/123456789012/photos", "eu-central-1"),
+        ("https://sqs-fips.us-west-2.amazonaws.com/123456789012/photos", "us-west-2"),
+        ("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/photos", "cn-north-1"),
+        ("https://vpce-1.sqs.eu-west-1.vpce.amazonaws.com/123456789012/photos", "eu-west-1"),
+        ("http://localhost:9324/queue/photos", "us-east-1"),
+    ],
+)
+def test_region_and_server_are_those_of_the_queues_address(
+    ledger: Ledger, settings: Settings, url: str, region: str
+) -> None:
+    meta = Poller(ledger, settings, url)._client.meta
+
+    assert meta.region_name == region
+    assert url.startswith(f"{meta.endpoint_url}/")
+
+
+@pytest.mark.parametrize("url", ["photos", "sqs://host/queue", "https://host/", "https:///queue"])
+def test_what_is_no_address_of_a_queue_is_refused(
+    ledger: Ledger, settings: Settings, url: str
+) -> None:
+    with pytest.raises(SettingsInvalid, match="one looks like https"):
+        Poller(ledger, settings, url)
 
 
 def test_a_queue_that_is_not_there_or_does_not_answer_says_what_to_do(
