@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from pydantic import BaseModel
+
 from models.checkpoint.manifest import Manifest
 from models.errors import UnknownEndpoint
 from models.options import NoOptions
@@ -20,6 +22,7 @@ class Endpoint:
         summary: One line for people.
         schema: `module:class` of the request, torch-free.
         pipeline: `module:class` of the upscaler; only workers import it.
+        result: `module:class` of the result's body, torch-free.
         weights: `module:NAME` of the manifest of the files that it needs; empty where none are.
         options: `module:class` of what an operator may choose about it.
         tiled: Whether its upscaler works in tiles, made smaller by `Context.tile_divisor`.
@@ -31,6 +34,7 @@ class Endpoint:
     summary: str
     schema: str
     pipeline: str
+    result: str = "models.schema:SingleResult"
     weights: str = ""
     options: str = "models.options:NoOptions"
     tiled: bool = False
@@ -40,6 +44,11 @@ class Endpoint:
         """Import and return the request's class."""
         request: type[UpscaleRequest] = load(self.schema)
         return request
+
+    def result_class(self) -> type[BaseModel]:
+        """Import and return the class that describes the result's body."""
+        result: type[BaseModel] = load(self.result)
+        return result
 
     def manifest(self) -> Manifest | None:
         """Import and return the manifest of its weights; None where it needs none."""

@@ -41,7 +41,9 @@ class UpscaleRequest(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    image_url: FileUrl = Field(description="The image to enlarge.")
+    image_url: FileUrl = Field(
+        description="The image to enlarge.", examples=["https://example.com/photo.jpg"]
+    )
 
     def output_size(self, size: Size) -> Size:
         """Return the size in pixels that the result will have for an input of `size`."""
@@ -62,12 +64,22 @@ class UpscaleRequest(BaseModel):
 class PublishedImage(BaseModel):
     """An image in a result body, as the published endpoints describe it."""
 
-    url: str
-    content_type: str
-    file_name: str
-    file_size: int
-    width: int
-    height: int
+    url: str = Field(
+        description="Where it can be read without a key, or the image itself as a data URI.",
+        examples=["https://enlarger.example/cdn/results/…/photo.png"],
+    )
+    content_type: str = Field(description="Its media type.", examples=["image/png"])
+    file_name: str = Field(description="What to save it as.", examples=["photo.png"])
+    file_size: int = Field(ge=0, description="In bytes.", examples=[4404019])
+    width: int = Field(ge=1, description="In pixels.", examples=[2048])
+    height: int = Field(ge=1, description="In pixels.", examples=[1536])
+
+
+class SingleResult(BaseModel):
+    """The result body of an endpoint that makes one image of one."""
+
+    image: PublishedImage = Field(description="The enlarged image.")
+    seed: int = Field(description="What every random draw came from.", examples=[42])
 
 
 def file_fields(schema: type[BaseModel]) -> list[str]:

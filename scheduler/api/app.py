@@ -11,7 +11,7 @@ from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from models.version import VERSION
-from scheduler.api import batches, cdn, errors, events, operations, queue, run, storage
+from scheduler.api import batches, cdn, errors, events, openapi, operations, queue, run, storage
 from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
 from scheduler.api.following import Followed
@@ -76,6 +76,7 @@ def create_app(settings: Settings) -> FastAPI:
         expose_headers=list(EXPOSED),
         max_age=DAY_S,
     )
+    app.openapi = partial(openapi.describe, app)  # type: ignore[method-assign]
     return app
 
 

@@ -6,7 +6,7 @@ Files on S3 are not passed through: whoever may read one is sent to a fresh pres
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Request
@@ -30,6 +30,8 @@ from scheduler.storage import Storage, parse_address
 
 router = APIRouter(prefix="/cdn", tags=["files"])
 
+FILE = "/files/{file_id}/{mark}/{name}"
+RESULT = "/results/{job_id}/{index}/{mark}/{name}"
 PRESIGNED_S = 300
 UPLOAD_SETTING = "ENLARGER_MAX_UPLOAD_BYTES"
 PART_SETTING = "the size of a part"
@@ -67,6 +69,11 @@ class MultipartPlace(Access):
     uploadId: str  # noqa: N815 - fal's spelling
 
 
+SERVED: dict[int | str, dict[str, Any]] = {
+    206: {"description": "A range of the file."},
+    302: {"description": "The file is on S3; the address is good for some minutes."},
+    416: {"description": "The file has no such range."},
+}
 RAW = bodies.described_as("application/octet-stream", {"type": "string", "format": "binary"})
 LISTED = bodies.described(Completion)
 
@@ -93,10 +100,10 @@ async def uploader(request: Request) -> str:
 Uploader = Annotated[str, Depends(uploader)]
 
 
-@router.get("/files/{file_id}/{mark}/{name}", response_class=FileResponse)
-@router.head("/files/{file_id}/{mark}/{name}", include_in_schema=False)
-@router.get("/results/{job_id}/{index}/{mark}/{name}", response_class=FileResponse)
-@router.head("/results/{job_id}/{index}/{mark}/{name}", include_in_schema=False)
+@router.get(FILE, response_class=FileResponse, responses=SERVED)
+@router.head(FILE, include_in_schema=False)
+@router.get(RESULT, response_class=FileResponse, responses=SERVED)
+@router.head(RESULT, include_in_schema=False)
 def read_file(request: Request) -> Response:
     """Serve a file, whole or in ranges, or say where it is served."""
     found = request.app.state.publisher.find(request.scope["path"].removeprefix("/cdn"))
@@ -166,7 +173,7 @@ async def begin_multipart(request: Request, owner: Uploader) -> MultipartPlace:
     return MultipartPlace(access_url=_access(request, file).access_url, uploadId=mark)
 
 
-@router.put("/files/{file_id}/{mark}/{name}/multipart/{upload}/{number}", openapi_extra=RAW)
+@router.put(FILE + "/multipart/{upload}/{number}", openapi_extra=RAW)
 async def multipart_part(
     request: Request, _owner: Uploader, file_id: UUID, upload: str, number: int
 ) -> JSONResponse:
@@ -176,7 +183,7 @@ async def multipart_part(
     return await _receive_part(request, file, number)
 
 
-@router.post("/files/{file_id}/{mark}/{name}/multipart/{upload}/complete", openapi_extra=LISTED)
+@router.post(FILE + "/multipart/{upload}/complete", openapi_extra=LISTED)
 async def complete_multipart(
     request: Request, _owner: Uploader, file_id: UUID, upload: str
 ) -> Access:
