@@ -88,19 +88,10 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
     if order.webhook is not None:
         parse_url(order.webhook)
     options = _options(order)
-    destination = str(parse_address(order.destination).folder())
-    source = open_source(
-        storage,
-        order.source,
-        include=order.include,
-        exclude=order.exclude,
-        dialect=order.dialect,
-        destination=destination,
-    )
+    destination = _folder(order)
+    source = source_of(storage, order)
     source.check()
-    _check_destination(storage, source, destination, in_place=order.in_place)
-    if order.skip_existing:
-        storage.check_visible(destination)
+    check_destination(storage, source, order)
     version = source.version()
     # A folder is the same with and without its slash.
     address = source.roots[0] if source.kind == "listing" else order.source
@@ -120,12 +111,28 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
     with ledger.begin() as session:
         id_, new = batches.submit(session, submission, again=order.again)
         if new:  # else it was accepted once; raising takes the new row back
-            _check_fleet(session, catalog.find(order.endpoint).pipeline_for(checked))
+            check_fleet(session, catalog.find(order.endpoint).pipeline_for(checked))
         else:
             _check_same(batches.get(session, id_), submission, order)
         if order.webhook is not None:
             subscribe(session, url=order.webhook, batch_id=id_, owner=order.owner)
     return Submitted(id=id_, new=new)
+
+
+def source_of(storage: Storage, order: Order) -> Source:
+    """Return the reader of an order's source; raises like `open_source`."""
+    return open_source(
+        storage,
+        order.source,
+        include=order.include,
+        exclude=order.exclude,
+        dialect=order.dialect,
+        destination=_folder(order),
+    )
+
+
+def _folder(order: Order) -> str:
+    return str(parse_address(order.destination).folder())
 
 
 def _options(order: Order) -> dict[str, Any]:
@@ -145,20 +152,26 @@ def _options(order: Order) -> dict[str, Any]:
     }
 
 
-def _check_destination(
-    storage: Storage, source: Source, destination: str, *, in_place: bool
-) -> None:
-    """Refuse what would fail for every row, or feed results back in as sources."""
-    if source.kind == "listing" and destination in source.roots and not in_place:
+def check_destination(storage: Storage, source: Source, order: Order) -> None:
+    """Refuse what would fail for every row, or feed results back in as sources.
+
+    Raises:
+        DestinationUnwritable: So it is; the message says what to do.
+        StorageUnavailable: The store does not answer.
+    """
+    destination = _folder(order)
+    if source.kind == "listing" and destination in source.roots and not order.in_place:
         reason = (
             f"destination: {destination} is the source itself, so results would be taken for "
             "sources the next time; choose another folder, or say --in-place"
         )
         raise DestinationUnwritable(reason, field="destination")
     storage.check_writable(destination)
+    if order.skip_existing:
+        storage.check_visible(destination)
 
 
-def _check_fleet(session: Session, pipeline: str) -> None:
+def check_fleet(session: Session, pipeline: str) -> None:
     """Refuse what nobody could do.
 
     Raises:

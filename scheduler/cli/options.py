@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from scheduler.manifests import Dialect
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+MOST_SAMPLED = 1000
+"""Of an estimate: more rows would hardly narrow it."""
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
@@ -56,6 +60,33 @@ def _names(
 ) -> tuple[str, ...]:
     """Read names that are separated by commas."""
     return tuple(name.strip() for name in given.split(",")) if given else ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """An estimate that is asked for.
+
+    Attributes:
+        count: How many rows are run for it.
+        price_per_hour: What an hour of a worker costs; None where that is not asked.
+    """
+
+    count: int
+    price_per_hour: float | None
+
+
+def wish_of(estimate: int | None, price_per_hour: float | None) -> Wish | None:
+    """Return the estimate that the options ask for; None where they ask for the work itself.
+
+    Raises:
+        UsageError: There is a price, and nothing to be priced.
+    """
+    if estimate is not None:
+        return Wish(count=estimate, price_per_hour=price_per_hour)
+    if price_per_hour is not None:
+        reason = "--price-per-hour says what an estimate costs; add --estimate N"
+        raise click.UsageError(reason)
+    return None
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -136,5 +167,17 @@ _ORDER = (
     ),
     click.option(
         "--no-reuse", is_flag=True, help="Compute even what an earlier batch has computed."
+    ),
+    click.option(
+        "--estimate",
+        metavar="N",
+        type=click.IntRange(1, MOST_SAMPLED),
+        help="Run N of the images only, and say how long all will take, and what they will cost.",
+    ),
+    click.option(
+        "--price-per-hour",
+        metavar="X",
+        type=click.FloatRange(min=0),
+        help="What a worker's hour costs, for --estimate.",
     ),
 )

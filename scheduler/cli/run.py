@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from scheduler.cli.batch import all_well
-from scheduler.cli.options import as_json, dialect_of, order_options
+from scheduler.cli.options import as_json, dialect_of, order_options, wish_of
 
 if TYPE_CHECKING:
     from scheduler.cli.connection import System
+    from scheduler.cli.options import Wish
     from scheduler.ledger.batches import Progress
     from scheduler.settings import Settings
     from scheduler.submission import Order
@@ -35,6 +36,8 @@ def run(
     encoding: str | None,
     max_rejected: int | None,
     webhook: str | None,
+    estimate: int | None,
+    price_per_hour: float | None,
     *,
     comments: bool,
     again: bool,
@@ -58,6 +61,7 @@ def run(
       enlarger run photos/ --to enlarged/
       enlarger run scan.tif --to out/ --set scale=4 --set output_format=webp
       enlarger run s3://photos/2024/ --to s3://photos-large/ --include '*.jpg'
+      enlarger run photos/ --to enlarged/ --estimate 30
     """
     from scheduler import settings
     from scheduler.cli.embedding import embed
@@ -86,30 +90,35 @@ def run(
         for source, place in targets(loaded.home, sources, address_of(destination))
     ]
     _check(loaded, orders)
-    if not embed(lambda system: _enlarge(system, orders, as_json=as_json)):
+    wish = wish_of(estimate, price_per_hour)
+    if wish is not None:
+        embed(lambda system: _tell(system, orders, wish, as_json=as_json))
+    elif not embed(lambda system: _enlarge(system, orders, as_json=as_json)):
         sys.exit(1)
+
+
+def _tell(system: "System", orders: Sequence["Order"], wish: "Wish", *, as_json: bool) -> bool:
+    from scheduler.cli.estimate import tell
+
+    _wait_for_worker(system)  # so that it is known who will do the work
+    for order in orders:
+        tell(system, order, wish, as_json=as_json)
+    return True
 
 
 def _check(settings: "Settings", orders: Sequence["Order"]) -> None:
     """Refuse what can't work, before a system is started for nothing."""
     from scheduler import arguments
     from scheduler.guard import parse_url
-    from scheduler.manifests import open_source
     from scheduler.storage import open_storage
+    from scheduler.submission import source_of
 
     storage = open_storage(settings)
     for order in orders:
         if order.webhook is not None:
             parse_url(order.webhook)
         arguments.checked(order.endpoint, order.arguments)
-        open_source(
-            storage,
-            order.source,
-            include=order.include,
-            exclude=order.exclude,
-            dialect=order.dialect,
-            destination=order.destination,
-        ).check()
+        source_of(storage, order).check()
 
 
 def _enlarge(system: "System", orders: Sequence["Order"], *, as_json: bool) -> bool:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from scheduler.cli.options import as_json, dialect_of, order_options
+from scheduler.cli.options import as_json, dialect_of, order_options, wish_of
 
 
 @click.command()
@@ -28,6 +28,8 @@ def submit(
     encoding: str | None,
     max_rejected: int | None,
     webhook: str | None,
+    estimate: int | None,
+    price_per_hour: float | None,
     priority: int,
     idempotency_key: str | None,
     *,
@@ -51,8 +53,10 @@ def submit(
       enlarger submit s3://photos/in/ --to s3://photos/out/ --set scale=4
       enlarger submit s3://photos/rows.jsonl --to s3://photos/out/ --priority 5
       enlarger watch $(enlarger submit s3://photos/in/ --to s3://photos/out/)
+      enlarger submit s3://photos/in/ --to s3://photos/out/ --estimate 100 --price-per-hour 2.5
     """
-    from scheduler.cli.connection import desk
+    from scheduler.cli.connection import connected, desk
+    from scheduler.cli.estimate import tell
     from scheduler.cli.output import print_json, say
     from scheduler.storage import address_of
     from scheduler.submission import Order
@@ -75,6 +79,11 @@ def submit(
         reuse=not no_reuse,
         only_if_absent=only_if_absent,
     )
+    wish = wish_of(estimate, price_per_hour)
+    if wish is not None:
+        with connected(running=True) as system:
+            tell(system, order, wish, as_json=as_json)
+        return
     with desk(running=True) as at:
         submitted = at.submit(order)
     if not submitted.new:

@@ -81,10 +81,21 @@ class RowRecord:
         return found
 
     @property
+    def worker(self) -> str | None:
+        """The worker that ended it; None where none did."""
+        found: str | None = (self.outcome or {}).get("worker")
+        return found
+
+    @property
+    def timings(self) -> dict[str, float]:
+        """Seconds by stage, such as `fetch_s`; empty where it has no result."""
+        found: dict[str, float] = (self.outcome or {}).get("timings", {})
+        return found
+
+    @property
     def device_s(self) -> float | None:
         """How long the device worked on it; None where it has no result."""
-        found: float | None = (self.outcome or {}).get("timings", {}).get("device_s")
-        return found
+        return self.timings.get("device_s")
 
     @property
     def total_s(self) -> float | None:

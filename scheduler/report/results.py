@@ -90,7 +90,7 @@ def _circumstances(row: RowRecord) -> dict[str, Any]:
         "device_s": row.device_s,
         "total_s": row.total_s,
         "ended_at": row.ended_at.isoformat() if row.ended_at else None,
-        "worker": (row.outcome or {}).get("worker"),
+        "worker": row.worker,
         "failures": row.failures,
         "endpoint": row.endpoint,
         "arguments": row.arguments,

@@ -199,9 +199,10 @@ def is_same_file(one: Address, other: Address) -> bool:
 
 
 def remove_if_empty(folder: Address) -> None:
-    """Remove a folder that holds nothing; S3 has no folders, so nobody relies on one."""
-    with suppress(OSError):
-        Path(folder.key).rmdir()
+    """Remove a folder that holds nothing but such folders; S3 has none, so nobody relies on one."""
+    for path, _, _ in os.walk(folder.key, topdown=False):
+        with suppress(OSError):
+            Path(path).rmdir()
 
 
 def _replace(place: Address, blocks: Iterator[bytes], *, only_if_absent: bool) -> Stored:

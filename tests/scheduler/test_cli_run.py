@@ -131,3 +131,20 @@ def test_an_endpoint_whose_weights_are_not_here_is_refused_with_the_command_that
     assert answer.code == 1
     assert "ENLARGER_WEIGHTS is not set" in answer.err
     assert "enlarger weights pull seedvr --variant 3b" in answer.err
+
+
+def test_an_estimate_runs_a_sample_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    source, results = photos(tmp_path / "photos", 5), tmp_path / "results"
+    (source / "broken.png").write_bytes(b"no image")
+    command = ("run", str(source), "--to", str(results), "--endpoint", "enlarger/lanczos")
+
+    found = enlarger(*command, "--estimate", "6", "--price-per-hour", "3600", "--json")
+
+    assert found.code == 0, found.err
+    told = found.json()
+    assert (told["rows"], told["sampled"], told["workers"]) == (6, 6, 1)
+    assert told["failures"]["likely"] == 1
+    for name in ("duration_s", "worker_s", "bytes_out"):
+        assert 0 < told[name]["low"] <= told[name]["likely"] <= told[name]["high"]
+    assert told["cost"]["likely"] == pytest.approx(told["worker_s"]["likely"])
+    assert list(results.iterdir()) == []

@@ -1,0 +1,1 @@
+"""What a batch will take, told from a sample of its rows that is really run."""
