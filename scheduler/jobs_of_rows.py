@@ -190,7 +190,7 @@ def _json(value: Mapping[str, Any], field: str) -> str:
         RowInvalid: The value holds one of these.
     """
     try:
-        written = to_json(value).decode()
+        written = to_json(value, inf_nan_mode="null").decode()
     except PydanticSerializationError:
         written = ESCAPED_NUL
     if ESCAPED_NUL in written and _NUL.search(written):

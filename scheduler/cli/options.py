@@ -130,7 +130,7 @@ _ORDER = (
     click.option(
         "--format",
         "manifest_format",
-        type=click.Choice(("jsonl", "csv", "sagemaker", "list")),
+        type=click.Choice(("jsonl", "csv", "inventory", "sagemaker", "list", "parquet")),
         help="Read SOURCE as this kind of manifest, whatever it looks like.",
     ),
     click.option(

@@ -9,7 +9,7 @@ from urllib.parse import unquote_plus
 
 from scheduler.errors import SourceUnreadable
 
-FORMATS = ("jsonl", "csv", "sagemaker", "list")
+FORMATS = ("jsonl", "csv", "inventory", "sagemaker", "list", "parquet")
 ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 
 
@@ -76,12 +76,10 @@ def decoded(key: str, encoding: Encoding) -> tuple[str, str | None]:
     Raises:
         UnicodeDecodeError: Its escapes are no UTF-8.
     """
-    if encoding == Encoding.RAW:
+    if encoding == Encoding.RAW or not ("%" in key or "+" in key):
         return key, None
     if encoding == Encoding.URL:
         return unquote_plus(key, errors="strict"), None
-    if "%" not in key and "+" not in key:
-        return key, None
     try:
         other = unquote_plus(key, errors="strict")
     except UnicodeDecodeError:

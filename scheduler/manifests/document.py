@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import io
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -11,6 +12,7 @@ from functools import cached_property
 from typing import BinaryIO, cast
 
 from scheduler.errors import ObjectChanged, SourceUnreadable
+from scheduler.manifests.verified import VerifiedStream
 from scheduler.storage import Address, ObjectInfo, Storage, parse_address
 
 if sys.version_info >= (3, 14):
@@ -35,11 +37,14 @@ class Document:
     Args:
         storage: Where it is read from.
         info: The manifest itself; other bytes than these are never read.
+        md5: What the MD5 of the stored bytes is said to be, in lower-case hexadecimal. Whoever
+            reads them to their end gets an error instead of the end if it is another.
     """
 
-    def __init__(self, storage: Storage, info: ObjectInfo) -> None:
+    def __init__(self, storage: Storage, info: ObjectInfo, *, md5: str | None = None) -> None:
         self.storage = storage
         self.info = info
+        self._md5 = md5
 
     @property
     def address(self) -> str:
@@ -70,13 +75,14 @@ class Document:
             SourceUnreadable: It was changed meanwhile, or its compression is damaged.
             StorageUnavailable: The store does not answer.
         """
-        plain = self._decompressor is None
-        with self._faults(), self.opened(start if plain else 0) as stream:
-            if self._decompressor is None:
+        if self._decompressor is None and self._md5 is None:
+            with self._faults(), self._opened(start) as stream:
                 yield stream
-                return
-            with cast("BinaryIO", self._decompressor(stream)) as uncompressed:
-                _skip(uncompressed, start)  # A compressed stream has no other way to get there.
+            return
+        with self.stored() as stream:
+            opened = stream if self._decompressor is None else self._decompressor(stream)
+            with cast("BinaryIO", opened) as uncompressed:
+                _skip(uncompressed, start)  # There is no other way to get there.
                 yield uncompressed
 
     def beginning(self, size: int) -> bytes:
@@ -84,9 +90,23 @@ class Document:
         with self.reading() as stream:
             return stream.read(size)
 
-    def opened(self, start: int = 0) -> BinaryIO:
-        """Open the stored bytes as they are."""
+    @contextmanager
+    def stored(self) -> Iterator[BinaryIO]:
+        """Open the stored bytes as they are; raises as `reading` does."""
+        with self._faults(), self._opened() as stream:
+            if self._md5 is None:
+                yield stream
+                return
+            with io.BufferedReader(VerifiedStream(stream, self._md5, self._broken), BLOCK) as known:
+                yield known
+
+    def _opened(self, start: int = 0) -> BinaryIO:
         return self.storage.open(self.info.address, start=start, etag=self.info.etag)
+
+    def _broken(self, md5: str) -> SourceUnreadable:
+        return self.unreadable(
+            f"its MD5 is {md5}, not {self._md5} as the inventory says; copy the inventory anew"
+        )
 
     def unreadable(self, why: str) -> SourceUnreadable:
         """Return the error for a document that is not what it should be."""
@@ -118,7 +138,7 @@ class Document:
 
     @cached_property
     def _decompressor(self) -> Callable[[BinaryIO], object] | None:
-        with self.opened() as stream:
+        with self._opened() as stream:
             mark = stream.read(LONGEST_MARK)
         found = [opener for magic, opener in COMPRESSIONS.items() if mark.startswith(magic)]
         return found[0] if found else None
@@ -126,7 +146,7 @@ class Document:
     @cached_property
     def _digest(self) -> str:
         found = hashlib.sha256()
-        with self._faults(), self.opened() as stream:
+        with self._faults(), self._opened() as stream:
             while block := stream.read(BLOCK):
                 found.update(block)
         return f"sha256:{found.hexdigest()}"

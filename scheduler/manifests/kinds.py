@@ -9,15 +9,17 @@ from scheduler.manifests.csv_manifest import CsvManifest
 from scheduler.manifests.dialect import Dialect
 from scheduler.manifests.document import Document
 from scheduler.manifests.globs import Globs
+from scheduler.manifests.inventory import Inventory
 from scheduler.manifests.jsonl import JsonLines
 from scheduler.manifests.lines import BYTE_ORDER_MARK
 from scheduler.manifests.listing import Listing
 from scheduler.manifests.manifest import Manifest
+from scheduler.manifests.parquet import ParquetManifest
 from scheduler.manifests.plain_list import SCHEMES, PlainList
 from scheduler.manifests.rows import IMAGE_SUFFIXES, Source
 from scheduler.manifests.sagemaker import SageMakerArray
 from scheduler.manifests.single import SingleImage
-from scheduler.storage import ObjectInfo, Storage, parse_address
+from scheduler.storage import Address, ObjectInfo, Storage, parse_address
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,7 @@ class Asked:
     document: Document
     dialect: Dialect
     globs: Globs
+    destination: Address | None
 
 
 OPENERS: Mapping[str, Callable[[Asked], Source]] = {
@@ -34,6 +37,13 @@ OPENERS: Mapping[str, Callable[[Asked], Source]] = {
     "csv": lambda asked: Manifest(
         asked.document, CsvManifest(asked.dialect, asked.document.folder)
     ),
+    "inventory": lambda asked: Inventory(
+        asked.document,
+        asked.globs,
+        encoding=asked.dialect.encoding,
+        destination=asked.destination,
+    ),
+    "parquet": lambda asked: ParquetManifest(asked.document),
     "sagemaker": lambda asked: Manifest(asked.document, SageMakerArray()),
     "list": lambda asked: Manifest(asked.document, PlainList(asked.dialect, asked.document.folder)),
 }
@@ -41,12 +51,16 @@ OPENERS: Mapping[str, Callable[[Asked], Source]] = {
 BY_SUFFIX: Mapping[tuple[str, ...], str] = {
     (".jsonl", ".ndjson"): "jsonl",
     (".csv",): "csv",
+    (".parquet",): "parquet",
 }
 """A manifest's format by the end of its name in lower case, without a compression's."""
 COMPRESSED = (".gz", ".bz2", ".zst")
 OTHERWISE = "jsonl"
 """What is tried where neither name nor content tells; its `check` refuses what is no manifest."""
 IMAGE_ENDS = tuple(suffix.encode() for suffix in IMAGE_SUFFIXES)
+INVENTORY = (b'"sourceBucket"', b'"destinationBucket"', b'"fileFormat"')
+"""What an inventory's `manifest.json` names in its beginning."""
+PARQUET = b"PAR1"
 SNIFFED_BYTES = 2**16
 BATCH_OPERATIONS = re.compile(rb'"?[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]"?,[^,\r\n]+')
 """How a first line of ``bucket,key`` begins."""
@@ -85,11 +99,18 @@ def open_source(
     """
     place = parse_address(source)
     globs = Globs(include, exclude)
+    target = None if destination is None else parse_address(destination)
     info = None if place.is_folder else _object(storage, source)
     if info is None:
-        target = None if destination is None else parse_address(destination)
         return Listing(storage, place.folder(), globs, destination=target)
-    found = _opened(storage, info, dialect or Dialect(), globs)
+    if dialect is None:
+        dialect = Dialect()
+    if dialect.format is None and info.address.lower().endswith(IMAGE_SUFFIXES):
+        return SingleImage(info)
+    document = Document(storage, info)
+    kind = dialect.format or _by_name(info.address) or _by_content(document)
+    asked = Asked(document=document, dialect=dialect, globs=globs, destination=target)
+    found = OPENERS[kind](asked)
     if version is not None and found.version() != version:
         reason = f"source: {source} was changed since its batch was submitted; submit it again"
         raise SourceUnreadable(reason, field="source")
@@ -114,14 +135,6 @@ def _is_named(address: str) -> bool:
     return address.lower().endswith(IMAGE_SUFFIXES) or _by_name(address) is not None
 
 
-def _opened(storage: Storage, info: ObjectInfo, dialect: Dialect, globs: Globs) -> Source:
-    if dialect.format is None and info.address.lower().endswith(IMAGE_SUFFIXES):
-        return SingleImage(info)
-    document = Document(storage, info)
-    kind = dialect.format or _by_name(info.address) or _by_content(document)
-    return OPENERS[kind](Asked(document=document, dialect=dialect, globs=globs))
-
-
 def _by_name(address: str) -> str | None:
     name = address.lower()
     for suffix in COMPRESSED:
@@ -132,6 +145,10 @@ def _by_name(address: str) -> str | None:
 def _by_content(document: Document) -> str:
     """Return the format that a file's beginning looks like."""
     beginning = document.beginning(SNIFFED_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip()
+    if beginning.startswith(b"{") and all(name in beginning for name in INVENTORY):
+        return "inventory"
+    if beginning.startswith(PARQUET):
+        return "parquet"
     if beginning.startswith(b"["):
         return "sagemaker"
     if beginning.startswith(tuple(scheme.encode() for scheme in SCHEMES)):

@@ -69,14 +69,9 @@ class Manifest:
 
     def check(self) -> None:
         """Refuse a file in whose first hundred rows none has a source."""
-        first: Rejected | None = None
         beginning = io.BytesIO(self._document.beginning(LOOKED_AT_BYTES))
-        for item in islice(self._grammar.items(beginning, _start("")), LOOKED_AT):
-            if not isinstance(item, Rejected) or (item.field and item.reason != SOURCE_MISSING):
-                return
-            first = first or item
-        why = f"line {first.line}: {first.reason}" if first else "it has no rows"
-        raise self._document.unreadable(f"is no manifest: {why}; {self._grammar.expected}")
+        items = self._grammar.items(beginning, _start(""))
+        refuse_no_manifest(items, self._document, self._grammar.expected)
 
     def rows(self, cursor: Cursor | None = None) -> Iterator[Item]:
         """Yield one item for each row."""
@@ -86,6 +81,21 @@ class Manifest:
             raise self._document.changed()
         with self._document.reading(at["offset"]) as stream:
             yield from self._grammar.items(stream, at)
+
+
+def refuse_no_manifest(items: Iterator[Item], document: Document, expected: str) -> None:
+    """Refuse a file in whose first hundred rows none has a source.
+
+    Raises:
+        SourceUnreadable: It is no manifest; `expected` ends the sentence.
+    """
+    first: Rejected | None = None
+    for item in islice(items, LOOKED_AT):
+        if not isinstance(item, Rejected) or (item.field and item.reason != SOURCE_MISSING):
+            return
+        first = first or item
+    why = f"line {first.line}: {first.reason}" if first else "it has no rows"
+    raise document.unreadable(f"is no manifest: {why}; {expected}")
 
 
 def _start(version: str) -> Cursor:
