@@ -121,6 +121,15 @@ ENDPOINTS = {
             pipeline="models.lanczos.pipeline:LanczosUpscaler",
         ),
         Endpoint(
+            id="fal-ai/ccsr",
+            summary="CCSR: restores by diffusion that keeps to what is there, by 1 to 4.",
+            schema="models.ccsr.schema:CcsrRequest",
+            pipeline="models.ccsr.pipeline:CcsrUpscaler",
+            weights="models.ccsr.weights:MANIFEST",
+            options="models.ccsr.options:CcsrOptions",
+            tiled=True,
+        ),
+        Endpoint(
             id="fal-ai/seedvr/upscale/image",
             summary="SeedVR2: restores and enlarges in one step of diffusion.",
             schema="models.seedvr2.schema:SeedVr2Request",

@@ -20,6 +20,9 @@ from models.errors import WeightsError
 WRAPPERS = ("state_dict", "params_ema", "params")
 """Where a pickle may keep its tensors: Lightning's name, then BasicSR's."""
 
+PARALLEL = "module."
+"""What torch's DataParallel puts before every name."""
+
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -137,6 +140,8 @@ def _tensors(path: Path, found: object) -> Mapping[str, Tensor]:
     tensors = {str(name): each for name, each in found.items() if isinstance(each, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors")
+    if all(name.startswith(PARALLEL) for name in tensors):
+        return {name.removeprefix(PARALLEL): each for name, each in tensors.items()}
     return tensors
 
 

@@ -1,5 +1,6 @@
 """The autoencoder of Stable Diffusion, by the sizes of a checkpoint, and run in tiles."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -21,6 +22,10 @@ CELL = 8
 
 SCALING = 0.18215
 """Brings latents to a deviation of about 1 (Rombach et al. 2022)."""
+
+
+FIRST_LEVEL = re.compile(r"encoder\.down\.0\.block\.\d+\.conv1\.weight")
+"""The names that there is one of for each resnet of a level."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +51,15 @@ def read_vae_config(shapes: Mapping[str, Shape], prefix: str, *, groups: int = G
     """
     down = f"{prefix}encoder.down."
     numbers = {name[len(down) :].split(".")[0] for name in shapes if name.startswith(down)}
-    try:
-        return VaeConfig(
-            channels=tuple(
-                shapes[f"{down}{level}.block.0.conv1.weight"][0] for level in range(len(numbers))
-            ),
-            resnets=sum(f"{down}0.block.{index}.conv1.weight" in shapes for index in range(8)),
-            groups=groups,
-        )
-    except KeyError as exc:
-        raise WeightsError(f"no autoencoder is under {prefix}: {exc} is missing") from exc
+    firsts = [f"{down}{level}.block.0.conv1.weight" for level in range(max(len(numbers), 1))]
+    missing = [name for name in firsts if name not in shapes]
+    if missing:
+        raise WeightsError(f"no autoencoder is under {prefix}: {missing[0]} is missing")
+    return VaeConfig(
+        channels=tuple(shapes[name][0] for name in firsts),
+        resnets=len([name for name in shapes if FIRST_LEVEL.fullmatch(name.removeprefix(prefix))]),
+        groups=groups,
+    )
 
 
 def build_vae(config: VaeConfig) -> AutoencoderKL:

@@ -1,20 +1,35 @@
 """Contexts to run an upscaler in without an engine, and upscalers to run in them."""
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NoReturn
 
 from models.catalog import Endpoint, find, load
 from models.checkpoint.manifest import LocalWeights, look
+from models.schema import UpscaleRequest
 from models.upscaler import Context, Upscaler
 from tests.checkpoints import write_seedvr2
+from tests.models.ccsr.small import write_ccsr
 from tests.models.esrgan.small import write_esrgan
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
+    "ccsr": write_ccsr,
     "esrgan": write_esrgan,
     "seedvr": write_seedvr2,
 }
 """What writes small random weights, by the name of their manifest."""
+
+QUICK: dict[str, dict[str, object]] = {
+    "fal-ai/ccsr": {"tile_diffusion": "mix", "tile_diffusion_size": 64, "steps": 10}
+    | {"tile_diffusion_stride": 64}
+}
+"""Arguments that make a request of an endpoint quick, where its defaults work on 512 pixels."""
+
+
+def make_request(endpoint: Endpoint) -> UpscaleRequest:
+    """Return a request of few arguments, and quick."""
+    return endpoint.request_class()(image_url="picture.png", **QUICK.get(endpoint.id, {}))
 
 
 def make_context(**overrides) -> Context:
@@ -42,6 +57,10 @@ def load_upscaler(endpoint: str, folder: Path) -> Upscaler:
         device="cpu",
         dtype="float32",
     )
+
+
+shared_upscaler = cache(load_upscaler)
+"""The same, once for all tests of a process: no job changes an upscaler."""
 
 
 def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:

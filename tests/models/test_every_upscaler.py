@@ -8,7 +8,7 @@ import pytest
 from models.catalog import ENDPOINTS
 from models.errors import Cancelled
 from models.schema import Size
-from tests.models.contexts import load_upscaler, make_context
+from tests.models.contexts import load_upscaler, make_context, make_request, shared_upscaler
 from tests.pictures import make_picture
 
 every_upscaler = pytest.mark.parametrize(
@@ -26,10 +26,10 @@ def folder(tmp_path_factory) -> Path:
 @pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize("size", [(37, 23), (1, 1), (1, 19), (64, 65)], ids=str)
 def test_the_result_has_the_promised_size(endpoint, size, bits, folder):
-    request = endpoint.request_class()(image_url="picture.png")
+    request = make_request(endpoint)
     promised = request.output_size(Size(*size))
 
-    result = load_upscaler(endpoint.id, folder).upscale(
+    result = shared_upscaler(endpoint.id, folder).upscale(
         make_picture(*size, bits=bits), request, make_context()
     )
 
@@ -39,7 +39,7 @@ def test_the_result_has_the_promised_size(endpoint, size, bits, folder):
 
 @every_upscaler
 def test_the_same_seed_gives_the_same_pixels(endpoint, folder):
-    request = endpoint.request_class()(image_url="picture.png")
+    request = make_request(endpoint)
     picture = make_picture(33, 21)
     before = picture.pixels.copy()
 
@@ -56,8 +56,8 @@ def test_the_same_seed_gives_the_same_pixels(endpoint, folder):
 @every_upscaler
 @pytest.mark.parametrize("bits", [8, 16])
 def test_progress_rises_to_1_and_cancellation_unwinds(endpoint, bits, folder):
-    upscaler = load_upscaler(endpoint.id, folder)
-    request = endpoint.request_class()(image_url="picture.png")
+    upscaler = shared_upscaler(endpoint.id, folder)
+    request = make_request(endpoint)
     picture = make_picture(33, 21, bits=bits)
     seen: list[float] = []
 

@@ -1,17 +1,13 @@
 """SeedVR2 through the whole system, on small weights in the published layout."""
 
-import json
-from pathlib import Path
 from uuid import UUID
 
 import pytest
-from PIL import Image
 from sqlalchemy import text
 
 from scheduler.errors import NobodyReady
-from scheduler.ledger import fleet
 from tests.checkpoints import write_seedvr2
-from tests.pictures import make_pixels, save
+from tests.system.one_picture import manifest, pixels, ready, run, serve_weights, start_worker
 from tests.system.system import System
 
 ENDPOINT = "fal-ai/seedvr/upscale/image"
@@ -21,56 +17,18 @@ ARGUMENTS = {"output_format": "png", "seed": 11}
 @pytest.fixture
 def seedvr2(system: System) -> System:
     """A system with weights of one variant, a scheduler, and no worker."""
-    weights = system.folder / "weights"
-    write_seedvr2(weights / "seedvr", variant="3b")
-    # Computing takes the cores from the heartbeat: these tests are about pictures, not leases.
-    system.adjust(weights=str(weights), lease_s=30.0)
-    system.start_scheduler()
-    return system
-
-
-def start_worker(system: System) -> None:
-    process = system.start_real_worker(endpoints=ENDPOINT)
-    system.wait_for("the worker", lambda: process.said("worker.started") and ready(system))
-
-
-def ready(system: System) -> set[str]:
-    with system.ledger.begin() as session:
-        return set(fleet.ready_counts(session))
-
-
-def manifest(folder: Path, *rows: dict[str, object]) -> Path:
-    """Write a manifest of rows about one picture."""
-    picture = folder / "picture.png"
-    picture.write_bytes(save(make_pixels(60, 40, seed=5), "PNG"))
-    path = folder / f"{len(rows)}.jsonl"
-    lines = [json.dumps({"source": picture.as_uri()} | row) for row in rows]
-    path.write_text("\n".join(lines))
-    return path
-
-
-def run(system: System, *rows: dict[str, object], within_s: float = 100) -> UUID:
-    batch = system.submit(
-        manifest(system.folder, *rows), endpoint=ENDPOINT, arguments=ARGUMENTS, again=True
-    )
-    system.wait_finished(batch, within_s=within_s)
-    return batch
-
-
-def pixels(path: Path) -> bytes:
-    """Return a result's pixels: its file also says which job made it."""
-    with Image.open(path) as picture:
-        assert picture.size == (120, 80)
-        return picture.tobytes()
+    return serve_weights(system, "seedvr", lambda folder: write_seedvr2(folder, variant="3b"))
 
 
 def test_the_same_seed_gives_the_same_picture_however_it_is_run(seedvr2: System) -> None:
-    start_worker(seedvr2)
+    start_worker(seedvr2, ENDPOINT)
     tiled = {"arguments": {"tile_size": 128}}
 
-    alone = run(seedvr2, {"destination": "alone.png"})
+    alone = run(seedvr2, ENDPOINT, ARGUMENTS, {"destination": "alone.png"})
     bundle = run(
         seedvr2,
+        ENDPOINT,
+        ARGUMENTS,
         {"destination": "one.png"},
         {"destination": "another.png", "arguments": {"seed": 12}},
         {"destination": "two.png"},
@@ -98,13 +56,13 @@ def test_the_same_seed_gives_the_same_picture_however_it_is_run(seedvr2: System)
 
 
 def test_a_second_worker_makes_the_same_picture(seedvr2: System) -> None:
-    start_worker(seedvr2)
-    run(seedvr2, {"destination": "first.png"})
+    start_worker(seedvr2, ENDPOINT)
+    run(seedvr2, ENDPOINT, ARGUMENTS, {"destination": "first.png"})
     seedvr2.processes[-1].kill()
     seedvr2.processes[-1].told = True
-    start_worker(seedvr2)
+    start_worker(seedvr2, ENDPOINT)
 
-    run(seedvr2, {"destination": "second.png"})
+    run(seedvr2, ENDPOINT, ARGUMENTS, {"destination": "second.png"})
 
     assert pixels(seedvr2.results / "first.png") == pixels(seedvr2.results / "second.png")
 
@@ -112,7 +70,7 @@ def test_a_second_worker_makes_the_same_picture(seedvr2: System) -> None:
 def test_a_variant_without_weights_is_refused_with_the_command_that_brings_them(
     seedvr2: System,
 ) -> None:
-    start_worker(seedvr2)
+    start_worker(seedvr2, ENDPOINT)
     source = manifest(seedvr2.folder, {"destination": "x.png"})
 
     with pytest.raises(NobodyReady, match="weights pull seedvr --variant 7b"):

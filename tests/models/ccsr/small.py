@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.checkpoints import random_tensor, write_tensors
 
-DATA = Path(__file__).parent / "data" / "ccsr"
+DATA = Path(__file__).parents[2] / "data" / "ccsr"
 FILE = "real-world_ccsr-fp32.safetensors"
 
 CONTEXT = 64
