@@ -15,17 +15,20 @@ PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -c const
 # Stamps: older than what they were made from when something has to be installed again.
 INSTALLED := $(VENV)/.installed
 DEVELOPING := $(VENV)/.developing
+CLIENTS := tests/clients/node_modules/.installed
 
 STRIKES ?= 20
 CAMPAIGN ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint test test-faults bench clean
+.PHONY: help setup clients demo lint test test-faults bench clean
 
 help: ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
 
 setup: $(DEVELOPING) ## Install everything to run and to develop, in .venv.
+
+clients: $(CLIENTS) ## Install the JavaScript packages that the tests try the API with.
 
 demo: $(INSTALLED) ## Enlarge a dozen photographs on this machine, into demo-results.
 	ENLARGER_HOME=.enlarger $(BIN)/enlarger run deploy/demo/photos --to demo-results
@@ -35,7 +38,7 @@ lint: $(DEVELOPING) ## Check format, style and types.
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: $(DEVELOPING) ## Run all tests; GOLDENS=FOLDER adds the reference cases of a folder.
+test: $(DEVELOPING) $(if $(shell command -v npm),$(CLIENTS)) ## Run all tests; GOLDENS=FOLDER adds the reference cases of a folder.
 	$(BIN)/pytest -n auto $(GOLDENS:%=--goldens %)
 
 test-faults: $(DEVELOPING) ## Strike real processes at random moments: STRIKES=20 times each, and all for CAMPAIGN=600 s.
@@ -44,8 +47,13 @@ test-faults: $(DEVELOPING) ## Strike real processes at random moments: STRIKES=2
 bench: $(DEVELOPING) ## Measure, and print a table.
 	$(BIN)/python -m tests.benchmarks
 
+# Without a lock file, which would name the registry that it was made with.
+$(CLIENTS): tests/clients/package.json
+	npm install --prefix tests/clients --no-package-lock --ignore-scripts --no-audit --no-fund
+	@touch $@
+
 clean: ## Remove what was installed and made here.
-	rm -rf $(VENV) demo-results .enlarger .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) tests/clients/node_modules demo-results .enlarger .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "Found no Python 3.11 or newer. Install python3.12, or say" \

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import RequestError
+from models.errors import EnlargerError, RequestError
 from models.schema import UpscaleRequest, named_files
-from scheduler.errors import ObjectMissing, ObjectTooLarge, ResultAsSource
+from scheduler.errors import ObjectMissing, ObjectTooLarge, ResultAsSource, StorageUnavailable
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import MEBIBYTE
 from scheduler.storage import Storage
@@ -43,7 +43,7 @@ def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
     """
     try:
         address, blob = _read(storage, job, max_bytes)
-    except RequestError as exc:
+    except (RequestError, StorageUnavailable) as exc:
         raise _of_field(exc, FIELD) from exc
     return Input(address=address, data=blob.data, etag=blob.etag, metadata=blob.metadata)
 
@@ -98,7 +98,7 @@ def fetch_others(
         path = folder / field
         try:
             _copy(storage, address, path, max_bytes)
-        except RequestError as exc:
+        except (RequestError, StorageUnavailable) as exc:
             raise _of_field(exc, field) from exc
         found[field] = path
     return found
@@ -114,7 +114,7 @@ def _copy(storage: Storage, address: str, path: Path, max_bytes: int) -> None:
             file.write(block)
 
 
-def _of_field(exc: RequestError, field: str) -> RequestError:
+def _of_field(exc: EnlargerError, field: str) -> EnlargerError:
     """Return a store's error as the field's: only here it is known what an address stands for."""
     return type(exc)(f"{field}: {exc}", field=field)
 

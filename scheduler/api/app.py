@@ -11,7 +11,18 @@ from starlette.datastructures import State
 from starlette.middleware.cors import CORSMiddleware
 
 from models.version import VERSION
-from scheduler.api import batches, cdn, errors, events, openapi, operations, queue, run, storage
+from scheduler.api import (
+    batches,
+    cdn,
+    errors,
+    events,
+    openapi,
+    operations,
+    queue,
+    run,
+    storage,
+    wellknown,
+)
 from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
 from scheduler.api.following import Followed
@@ -44,6 +55,7 @@ ROUTERS = (
     batches.router,
     events.router,
     operations.router,
+    wellknown.router,
 )
 
 

@@ -1,10 +1,12 @@
 """The API on a real port, in a thread of the test's own process."""
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from socket import socket
 from typing import Any
 
 import httpx
@@ -27,12 +29,14 @@ class Live:
 
     Attributes:
         url: Where it is.
+        tls_port: Where it is by https, if it was asked to be.
         settings: Its settings.
         app: The application itself.
         key: A good key of `alice`.
     """
 
     url: str
+    tls_port: int
     settings: Settings
     app: FastAPI
     key: str
@@ -49,8 +53,16 @@ class Live:
 
 
 @contextmanager
-def live(settings: Settings, *routers: APIRouter) -> Iterator[Live]:
-    """Serve for a block, with further routes of the test's own."""
+def live(
+    settings: Settings, *routers: APIRouter, tls: Mapping[str, Any] | None = None
+) -> Iterator[Live]:
+    """Serve for a block, with further routes of the test's own.
+
+    Args:
+        settings: Of the system.
+        routers: Further routes.
+        tls: Where key and certificate are, in uvicorn's names, to be reached by https as well.
+    """
     ledger = Ledger(settings, connections=1)
     with ledger.begin() as session:
         key = keys.create(session, Grant(owner="alice"))
@@ -59,18 +71,40 @@ def live(settings: Settings, *routers: APIRouter) -> Iterator[Live]:
     app = create_app(settings)
     for router in routers:
         app.include_router(router)
-    running = uvicorn.Server(server.configured(app, settings))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [listening]})
+    secure = server.listen("127.0.0.1", 0)
+    config = server.configured(app, settings)
+    servers = [(uvicorn.Server(config), listening)]
+    if tls is not None:
+        servers.append((uvicorn.Server(_secured(config, tls)), secure))
+    thread = threading.Thread(target=asyncio.run, args=(_serve(servers),))
     thread.start()
     try:
-        _await(running, thread)
-        port = listening.getsockname()[1]
-        yield Live(url=f"http://127.0.0.1:{port}", settings=settings, app=app, key=key)
+        _await(servers[0][0], thread)
+        yield Live(
+            url=f"http://127.0.0.1:{listening.getsockname()[1]}",
+            tls_port=secure.getsockname()[1],
+            settings=settings,
+            app=app,
+            key=key,
+        )
     finally:
-        running.should_exit = True
+        for running, _ in servers:
+            running.should_exit = True
         thread.join(PATIENCE_S)
         listening.close()
+        secure.close()
         assert not thread.is_alive(), "the API did not stop"
+
+
+def _secured(config: uvicorn.Config, tls: Mapping[str, Any]) -> uvicorn.Config:
+    """Return a server of the same application, which starts and ends with the other."""
+    return uvicorn.Config(
+        config.app, http=config.http, log_config=None, access_log=False, lifespan="off", **tls
+    )
+
+
+async def _serve(servers: Sequence[tuple[uvicorn.Server, socket]]) -> None:
+    await asyncio.gather(*(running.serve(sockets=[at]) for running, at in servers))
 
 
 def _await(running: uvicorn.Server, thread: threading.Thread) -> None:

@@ -17,6 +17,7 @@ from tests.api.live import Live
 from tests.pictures import make_pixels, save
 
 LANCZOS = "/queue/enlarger/lanczos"
+JWKS = "/.well-known/jwks.json"
 BODY = {"image_url": "https://pictures.example/a.png", "scale": 2}
 
 
@@ -262,6 +263,17 @@ def test_a_webhook_is_subscribed_with_the_request(api: Live) -> None:
         found = session.execute(text("select url, style, job_id from subscriptions")).one()
 
     assert found == ("https://hooks.example/x?y=1", "fal", UUID(made["request_id"]))
+
+
+def test_the_keys_of_webhooks_are_public_at_every_address(api: Live) -> None:
+    with httpx.Client(base_url=api.url) as client:
+        own, rest = (client.get(path) for path in (JWKS, f"/rest{JWKS}"))
+        by_host = client.get(JWKS, headers={"host": "rest.fal.ai"})
+
+    assert own.json() == rest.json() == by_host.json()
+    key = own.json()["keys"][0]
+    assert (key["kty"], key["crv"], key["alg"], key["use"]) == ("OKP", "Ed25519", "EdDSA", "sig")
+    assert len(base64.urlsafe_b64decode(key["x"] + "=")) == 32
 
 
 @pytest.mark.parametrize(

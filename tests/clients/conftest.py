@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -16,7 +17,7 @@ from scheduler.embedded.system import environment
 from scheduler.ledger import fleet
 from scheduler.settings import Settings
 from tests.api.live import Live, live
-from tests.clients import endpoint
+from tests.clients import certificates, endpoint
 from tests.conftest import database
 from tests.processes import eventually
 
@@ -41,7 +42,7 @@ def _system(
         env = environment(settings)
         with (
             pytest.MonkeyPatch.context() as patch,
-            live(settings) as running,
+            live(settings, tls=certificates.make(folder)) as running,
             Supervisor() as supervisor,
         ):
             patch.setitem(catalog.ENDPOINTS, endpoint.ENDPOINT, endpoint.stepped())
@@ -55,6 +56,12 @@ def _system(
 def _ready(running: Live) -> bool:
     with running.app.state.ledger.begin() as session:
         return bool(fleet.alive(session))
+
+
+@pytest.fixture(scope="session")
+def authority(_system: Live, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The certificate of the authority that the system's own was signed by."""
+    return tmp_path_factory.getbasetemp() / "clients0" / certificates.AUTHORITY
 
 
 @pytest.fixture

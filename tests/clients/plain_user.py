@@ -1,0 +1,35 @@
+"""`python -m tests.clients.plain_user`: a program that knows of fal only; prints what it got.
+
+Where fal is, it is told by the environment alone.
+"""
+
+import json
+import os
+import sys
+
+import fal_client
+
+ENDPOINT = "enlarger/lanczos"
+
+
+def main() -> None:
+    arguments = {"image_url": os.environ["PICTURE"], "scale": 2}
+    told: list[str] = []
+    subscribed = fal_client.subscribe(
+        ENDPOINT, arguments, with_logs=True, on_queue_update=lambda u: told.append(type(u).__name__)
+    )
+    ran = fal_client.run(ENDPOINT, arguments={**arguments, "scale": 3})
+    found = {
+        "subscribed": subscribed["image"],
+        "ran": ran["image"],
+        "told": told,
+        "uploaded": None,
+    }
+    if "--upload" in sys.argv:
+        url = fal_client.upload(b"not quite a picture", "image/png", "a.png")
+        found["uploaded"] = url
+    print(json.dumps(found))  # noqa: T201 - its result
+
+
+if __name__ == "__main__":
+    main()
