@@ -30,6 +30,8 @@ from scheduler.settings import Settings
 from scheduler.storage import Storage, address_of, open_storage, parse_address
 
 PREFIX = "ENLARGER_"
+OF_COMMANDS = {f"{PREFIX}API", f"{PREFIX}KEY"}
+"""Read by the commands themselves."""
 LEAST_POSTGRES = 14
 LEAST_REDIS = (6, 2)
 """The first with all that Celery's transport uses."""
@@ -127,7 +129,7 @@ def _server_checks(settings: Settings) -> Iterator[Check]:
 
 def check_settings(settings: Settings) -> Finding:
     """Look for misspelt variables, and for half a system."""
-    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields} | OF_COMMANDS
     strange = sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
     if strange:
         near = get_close_matches(strange[0], known, n=1)

@@ -49,9 +49,7 @@ class RemoteDesk:
             ApiRefused: The API says what is wrong with it, or with the key. This holds for all.
             ApiUnavailable: It does not answer. This holds for all.
         """
-        sent = {name: value for name, value in vars(order).items() if name not in NOT_SENT}
-        sent["dialect"] = order.dialect.to_json()
-        found = self._ask("POST", "/batches", sent)
+        found = self._ask("POST", "/batches", _written(order))
         return Submitted(id=UUID(found["id"]), new=found["new"])
 
     def find(self, piece: str) -> UUID:
@@ -145,6 +143,19 @@ class RemoteDesk:
             return answer
         with answer:
             raise _refusal(answer.status, answer.data.decode(errors="replace"))
+
+
+def _written(order: Order) -> dict[str, Any]:
+    """Return what an order says that is not said anyway, so that older servers understand it."""
+    usual = Order(source="", destination="")
+    said = {
+        name: value
+        for name, value in vars(order).items()
+        if name not in NOT_SENT and value != getattr(usual, name)
+    }
+    if "dialect" in said:
+        said["dialect"] = order.dialect.to_json()
+    return said
 
 
 def _progress(found: Mapping[str, Any]) -> Progress:

@@ -8,7 +8,7 @@ import structlog
 
 from models.errors import RequestError
 from scheduler.errors import StorageUnavailable
-from scheduler.files.room import FileRoom
+from scheduler.files.room import UPLOAD_S, FileRoom
 from scheduler.ledger import files
 from scheduler.ledger.files import Leftover
 from scheduler.ledger.session import Ledger
@@ -44,7 +44,8 @@ class Purger:
                 due.
         """
         try:
-            done = [self._expire_files(), self._forget(), self._delete_results()]
+            steps = (self._expire_files, self._abandon, self._forget, self._delete_results)
+            done = [step() for step in steps]
         except RequestError as exc:
             # Of credentials that may not delete, operators hear in the log, again and again.
             raise StorageUnavailable(f"files: can't be deleted: {exc}") from exc
@@ -58,6 +59,14 @@ class Purger:
                 if not files.is_referred_to(session, digest):
                     self._storage.delete(self._room.blob(digest))
             for id_, _ in gone:
+                self._storage.delete_below(self._room.parts(id_))
+        return len(gone)
+
+    def _abandon(self) -> int:
+        """Delete what was announced and did not come, with those of its parts that did."""
+        with self._ledger.begin() as session:
+            gone = files.abandon(session, wait_s=UPLOAD_S, limit=AT_ONCE)
+            for id_ in gone:
                 self._storage.delete_below(self._room.parts(id_))
         return len(gone)
 

@@ -101,17 +101,30 @@ def complete(session: Session, file_id: UUID, *, digest: str, size: int) -> bool
     return found is not None
 
 
+# Two statements with an index each; for either condition at once there would be none.
 _EXPIRE = text("""
 delete from files where id in (
     select id from files where expires_at <= clock_timestamp() order by id limit :limit
     for update skip locked
 ) returning id, digest
 """)
+_ABANDON = text("""
+delete from files where id in (
+    select id from files
+    where digest is null and created_at < clock_timestamp() - make_interval(secs => :wait_s)
+    order by id limit :limit for update skip locked
+) returning id
+""")
 
 
 def expire(session: Session, *, limit: int) -> list[tuple[UUID, str | None]]:
     """Delete rows whose time is over; return their ids and the digests of their bytes."""
     return [(row.id, row.digest) for row in session.execute(_EXPIRE, {"limit": limit})]
+
+
+def abandon(session: Session, *, wait_s: float, limit: int) -> list[UUID]:
+    """Delete rows whose bytes did not come within `wait_s`; return their ids."""
+    return list(session.scalars(_ABANDON, {"wait_s": wait_s, "limit": limit}))
 
 
 def is_referred_to(session: Session, digest: str) -> bool:

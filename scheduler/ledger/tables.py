@@ -301,6 +301,7 @@ class File(Base):
     __table_args__ = (
         Index(None, "digest"),
         Index(None, "expires_at", postgresql_where=text("expires_at is not null")),
+        Index("ix_files_unfinished", "created_at", postgresql_where=text("digest is null")),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -195,12 +195,19 @@ def test_a_stream_tells_of_each_change_and_ends_with_the_report(api: Live) -> No
 
 def test_the_commands_ask_the_api_instead_of_the_ledger(api: Live, place: Path) -> None:
     desk = RemoteDesk(api.url, key=api.key)
-    submitted = desk.submit(Order(**make_order(place)))
+    submitted = desk.submit(
+        Order(**make_order(place), webhook="https://hooks.example/", priority=2)
+    )
     id_ = desk.find(submitted.id.hex[-8:])
     read_all(api)
     (progress,) = desk.progress([id_])
 
     assert (submitted.new, id_, progress.total) == (True, submitted.id, 1)
+    with api.app.state.ledger.begin() as session:
+        told = session.scalar(
+            text("select url from subscriptions where batch_id = :id"), {"id": id_}
+        )
+    assert told == "https://hooks.example/"
     assert [desk.pause(id_), desk.pause(id_), desk.resume(id_)] == [True, False, True]
     assert (desk.prioritize(id_, 5), desk.cancel(id_)) == (True, True)
     end(api, id_, "failed")

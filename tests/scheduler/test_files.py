@@ -173,6 +173,24 @@ def test_parts_are_joined_by_their_numbers_whatever_order_they_are_listed_in(hou
     assert house.room.join(kept, listed) == kept, "the answer was lost, and it is asked again"
 
 
+def test_an_upload_that_is_never_finished_goes_after_a_day(house: House) -> None:
+    begun, fresh = (house.room.announce(owner="ann", name="a", content_type=None) for _ in range(2))
+    for file in (begun, fresh):
+        house.room.keep_part(file, 1, b"x")
+    with house.ledger.begin() as session:
+        session.execute(
+            text("update files set created_at = now() - interval '25 hours' where id = :id"),
+            {"id": begun.id},
+        )
+
+    house.purger.step()
+
+    assert not house.has(house.room.part(begun.id, 1))
+    assert house.has(house.room.part(fresh.id, 1))
+    with pytest.raises(FileMissing):
+        house.room.writable(begun.id, house.room.upload_mark(begun.id))
+
+
 def test_an_upload_is_never_more_than_the_limit_and_never_replaced(house: House) -> None:
     file = house.room.announce(owner="ann", name="a", content_type=None)
     with pytest.raises(ObjectTooLarge, match="40,000,000"):
