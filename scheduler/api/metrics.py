@@ -74,6 +74,13 @@ class _OfSystem(Collector):
             {"kept": found.leases.kept, "lapsed": found.leases.lapsed},
         )
         yield from _deliveries(found)
+        yield _gauge(
+            "enlarger_arrivals",
+            "What buckets told of and became no job, counted up to a bound: messages that can't be"
+            " understood, and objects whose trigger is paused.",
+            "state",
+            {"dead": found.arrivals.dead, "held": found.arrivals.held},
+        )
         yield _ended(found.workers)
         yield _stages(found.workers)
 

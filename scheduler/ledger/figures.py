@@ -13,6 +13,9 @@ from scheduler.ledger.fleet import EndedFigure, StageFigure
 RECENTLY_S = 600.0
 """A worker that stopped is told of for so long, so that its last jobs are seen by some scrape."""
 
+COUNTED = 10_000
+"""More than so many are too many, whatever their number."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
@@ -44,6 +47,14 @@ class Leases:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Arrivals:
+    """Messages and objects of buckets that became no job, each counted up to `COUNTED`."""
+
+    dead: int
+    held: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Snapshot:
     """All of it, at one moment."""
 
@@ -51,6 +62,7 @@ class Snapshot:
     workers: list[WorkerFigures]
     leases: Leases
     deliveries: Counts
+    arrivals: Arrivals
 
 
 # Waiting jobs are not counted but reckoned: what the batches have less what has ended and what was
@@ -90,8 +102,14 @@ from leases
 """)
 
 
+_ARRIVALS = text("""
+select (select count(*) from (select from dead_events limit :most) as found) as dead,
+    (select count(*) from (select from held_arrivals limit :most) as found) as held
+""")
+
+
 def snapshot(session: Session) -> Snapshot:
-    """Return what operators watch: four queries."""
+    """Return what operators watch: five queries."""
     backlog = session.execute(_BACKLOG)
     workers = session.execute(_WORKERS, {"recently_s": RECENTLY_S})
     leases = session.execute(_LEASES).one()
@@ -110,7 +128,13 @@ def snapshot(session: Session) -> Snapshot:
         workers=[_worker(row.name, row.figures) for row in workers],
         leases=Leases(kept=leases.kept, lapsed=leases.lapsed),
         deliveries=delivery_records.counts(session),
+        arrivals=_arrivals(session),
     )
+
+
+def _arrivals(session: Session) -> Arrivals:
+    found = session.execute(_ARRIVALS, {"most": COUNTED}).one()
+    return Arrivals(dead=found.dead, held=found.held)
 
 
 def _worker(name: str, figures: dict[str, Any]) -> WorkerFigures:

@@ -4,6 +4,7 @@ import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from scheduler.ledger import triggers
 from scheduler.ledger.fleet import EndedFigure, Figures, StageFigure
 from scheduler.settings import Settings
 from tests.api.live import Live, live
@@ -30,6 +31,8 @@ def test_the_figures_are_those_of_the_ledger_and_of_http(api: Live) -> None:
     ended = [EndedFigure(ENDPOINT, "failed", "image_unreadable", 2)]
     make_worker(ledger, figures=Figures(ended=ended, stages=[STAGE]))
     make_worker(ledger, name="gone:1", lease_s=-1)
+    with ledger.begin() as session:
+        triggers.bury(session, source="a queue", reason="no JSON", body="?")
     httpx.get(f"{api.url}/cdn/files/a/secret/b")
 
     found = scrape(api)
@@ -38,6 +41,7 @@ def test_the_figures_are_those_of_the_ledger_and_of_http(api: Live) -> None:
     assert found["enlarger_batches", ENDPOINT, "5"] == 1
     assert (found["enlarger_leases", "kept"], found["enlarger_leases", "lapsed"]) == (1, 1)
     assert found["enlarger_deliveries", "undelivered"] == 0
+    assert (found["enlarger_arrivals", "dead"], found["enlarger_arrivals", "held"]) == (1, 0)
     ended_as = ("image_unreadable", "failed", "host:1")
     assert found["enlarger_jobs_ended_total", ENDPOINT, *ended_as] == 2
     seconds, of = "enlarger_job_stage_seconds", ("device", "host:1")
