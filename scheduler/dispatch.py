@@ -66,22 +66,18 @@ class Dispatcher:
             BrokerUnavailable: Likewise.
         """
         try:
-            bundles = self._hand_out(now)
+            with self._ledger.begin(durable=False) as session:
+                bundles = self._choose(session, now)
         except BaseException:
             # Nobody knows what was committed, and what is true of it.
             self._places, self._handed = Places(), None
             raise
-        return sum(len(bundle.tickets) for bundle in bundles)
-
-    def _hand_out(self, now: datetime) -> list[Bundle]:
-        with self._ledger.begin(durable=False) as session:
-            bundles = self._choose(session, now)
         for (pipeline, worker_id), group in groupby(
             bundles, key=lambda bundle: (bundle.pipeline, bundle.worker_id)
         ):
             tickets = (bundle.tickets for bundle in group)
             broker.publish(self._app, pipeline, tickets, worker_id=worker_id)
-        return bundles
+        return sum(len(bundle.tickets) for bundle in bundles)
 
     def _choose(self, session: Session, now: datetime) -> list[Bundle]:
         """Serve a bundle at a time, until no worker has room or nothing is left."""
@@ -113,7 +109,9 @@ class Dispatcher:
         """Return those for whom somebody may run by now: the others take nobody's turn, or room."""
         keys = [Key(each.batch_id, name) for name, found in claimants.items() for each in found]
         lines = queueing.due(session, [self._places.line(key, now) for key in keys], now=now)
-        due = {Key(line.batch_id, line.pipeline) for line in lines}
+        due = {Key(line.batch_id, line.pipeline): line.after for line in lines}
+        for key, before in due.items():
+            self._places.took(key, before)
         self._places.exhausted([key for key in keys if key not in due], now)
         hungry = {
             name: [each for each in found if Key(each.batch_id, name) in due]

@@ -157,7 +157,7 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("sweep", sweep, settings.sweep_s, LEISURE),
         Duty("steer", Steerer(ledger).step, settings.poll_s, LEISURE),
         Duty("feeds", lambda: close_feeds(ledger), settings.poll_s),
-        Duty("account", account, min(settings.poll_s, 0.25)),
+        Duty("account", account, min(settings.poll_s, 0.25), LEISURE),
         Duty("expire", lambda: expire(ledger), settings.poll_s),
         Duty("keep", keep, KEEP_S),
         Duty("report", reporter.step, settings.poll_s, wake=reporting),

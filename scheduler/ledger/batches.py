@@ -251,22 +251,36 @@ def _progress(row: Any) -> Progress:  # noqa: ANN401 - a SQLAlchemy row mapping
     return Progress(**{**rest, **counted, "state": BatchState(row["state"])})
 
 
+_ENDED = "{0}.succeeded + {0}.failed + {0}.cancelled + {0}.rejected"
 _FOLD = text(f"""
-with gone as (
-    delete from batch_deltas where id in (
-        select id from batch_deltas order by id limit 20000 for update skip locked
-    ) returning *
-), sums as (
+with sums as (
+    select batch_id, count(*) as deltas, {", ".join(f"sum({c}) as {c}" for c in _COUNTERS)}
+    from batch_deltas group by batch_id
+), worth as (
+    select sums.batch_id from sums join batches on batches.id = sums.batch_id
+    where sums.deltas >= :deltas
+        or abs({_ENDED.format("sums")}) * :fraction >= {_ENDED.format("batches")}
+        or {_ENDED.format("sums")} + {_ENDED.format("batches")} = sums.total + batches.total
+), gone as (
+    delete from batch_deltas using worth where batch_deltas.batch_id = worth.batch_id
+    returning batch_deltas.*
+), moved as (
     select batch_id, {", ".join(f"sum({c}) as {c}" for c in _COUNTERS)} from gone group by batch_id
 )
-update batches set {", ".join(f"{c} = batches.{c} + sums.{c}" for c in _COUNTERS)}
-from sums where batches.id = sums.batch_id
+update batches set {", ".join(f"{c} = batches.{c} + moved.{c}" for c in _COUNTERS)}
+from moved where batches.id = moved.batch_id
 """)  # noqa: S608 - made of constants
+FOLD_DELTAS = 200
+FOLD_FRACTION = 16
 
 
 def fold(session: Session) -> None:
-    """Move the deltas into the batches' own counters."""
-    session.execute(_FOLD)
+    """Move deltas into the batches' own counters, where they are worth a new version of the row.
+
+    That is where they complete the batch, are a sixteenth of what has ended, or many. Each version
+    outlives its use for as long as somebody holds a snapshot, and each dispatch reads past it.
+    """
+    session.execute(_FOLD, {"deltas": FOLD_DELTAS, "fraction": FOLD_FRACTION})
 
 
 _READ = """fed_until is null and retrying is null and (

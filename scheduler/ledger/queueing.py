@@ -42,12 +42,13 @@ class Line(NamedTuple):
 
 # One probe of the index a line. The ids tell the planner which partition that is.
 _DUE = text("""
-select asked.place from unnest(cast(:batch_ids as uuid[]), cast(:first_ids as uuid[]),
-    cast(:last_ids as uuid[]), cast(:pipelines as text[]), cast(:run_afters as timestamptz[]),
-    cast(:lines as bigint[])) with ordinality
+select asked.place, found.run_after, found.line
+from unnest(cast(:batch_ids as uuid[]), cast(:first_ids as uuid[]), cast(:last_ids as uuid[]),
+    cast(:pipelines as text[]), cast(:run_afters as timestamptz[]), cast(:lines as bigint[]))
+    with ordinality
     as asked(batch_id, first_id, last_id, pipeline, run_after, line, place)
 cross join lateral (
-    select from jobs
+    select jobs.run_after, jobs.line from jobs
     where jobs.batch_id = asked.batch_id and jobs.id between asked.first_id and asked.last_id
         and jobs.pipeline = asked.pipeline and jobs.state = 'waiting'
         and (jobs.run_after, jobs.line) > (asked.run_after, asked.line) and jobs.run_after <= :now
@@ -57,9 +58,12 @@ cross join lateral (
 
 
 def due(session: Session, lines: Sequence[Line], *, now: datetime) -> list[Line]:
-    """Return the lines in which somebody may run by now; one statement, however many there are."""
+    """Return the lines in which somebody may run by now, from right before the first of those.
+
+    It is one statement, however many lines there are.
+    """
     spans = [span(line.batch_id) for line in lines]
-    places = session.scalars(
+    rows = session.execute(
         _DUE,
         {
             "batch_ids": [line.batch_id for line in lines],
@@ -71,7 +75,7 @@ def due(session: Session, lines: Sequence[Line], *, now: datetime) -> list[Line]
             "now": now,
         },
     )
-    return [lines[place - 1] for place in places]
+    return [lines[row.place - 1]._replace(after=Place(row.run_after, row.line - 1)) for row in rows]
 
 
 _TAKE = text("""

@@ -22,6 +22,7 @@ from scheduler.ledger import batches, jobs
 from scheduler.ledger.jobs import Claimed, Ending, Ticket
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.tables import JobState
+from scheduler.loop import settle
 from scheduler.settings import Settings
 from tests.benchmarks.figures import Figure, Report, load, percentile
 from tests.benchmarks.servers import Servers
@@ -37,6 +38,7 @@ STEPS = 150
 WORKERS = 2
 COST_S = 0.3
 """Of a job: of these a bundle has so many."""
+SETTLE_S = 0.25
 BUNDLE = 16
 _FILL = text("""
 insert into jobs (id, batch_id, line, state, pipeline, endpoint, source, destination,
@@ -72,6 +74,7 @@ class System:
         settings: Of both.
         row_bytes: What a row took before the first step.
         done: How many jobs ended.
+        settled: When counters were folded last.
     """
 
     ledger: Ledger
@@ -81,11 +84,15 @@ class System:
     settings: Settings
     row_bytes: float
     done: int = 0
+    settled: float = 0.0
 
     def step(self) -> float:
         """Dispatch, claim and finish a bundle for each worker; return the first two's seconds."""
         with self.ledger.begin(durable=False) as session:
             now = database_time(session)
+        if time.monotonic() - self.settled > SETTLE_S:
+            settle(self.ledger)
+            self.settled = time.monotonic()
         began = time.perf_counter()
         self.dispatcher.step(now)
         seconds = time.perf_counter() - began

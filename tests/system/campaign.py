@@ -78,9 +78,9 @@ class Campaign:
         }
         assert not grown, f"grew from the first of these sizes to the last: {grown}"
 
-    def weights(self) -> dict[str, tuple[int, int]]:
-        """Return what each process took when it had settled, and at last, in MiB."""
-        return {name: (sizes[0] >> 20, sizes[-1] >> 20) for name, sizes in self.resting.items()}
+    def most_grown(self) -> int:
+        """Return by how much the process grew that grew most after it had settled, in MiB."""
+        return max((sizes[-1] - sizes[0]) >> 20 for sizes in self.resting.values())
 
     def _faults(self) -> list[Callable[[], None]]:
         return [
