@@ -54,8 +54,8 @@ select cast(left(replace(cast(cast(:id as uuid) as text), '-', ''), 24)
 from generate_series(1, :rows) as line
 """)
 _OPEN = text("""
-update batches set state = 'open', read_at = now(), pipelines = array[endpoint], total = :rows,
-    succeeded = 100, device_s = 100 * :cost_s where id = :id
+update batches set state = 'open', read_at = now(), pipelines = array[endpoint],
+    total = :rows + 100, succeeded = 100, device_s = 100 * :cost_s where id = :id
 """)
 _SIZE = text("""
 select sum(pg_total_relation_size(inhrelid)) from pg_inherits where inhparent = 'jobs'::regclass
@@ -104,7 +104,10 @@ class System:
                 held[worker] = jobs.claim(connection, tickets, worker_id=worker, deadline_s=3600)
             seconds += time.perf_counter() - began
         for worker, found in held.items():
-            endings = [Ending(ticket=each.ticket, state=JobState.SUCCEEDED) for each in found]
+            endings = [
+                Ending(ticket=each.ticket, state=JobState.SUCCEEDED, device_s=COST_S)
+                for each in found
+            ]
             with self.ledger.begin(durable=False) as session:
                 self.done += len(jobs.finish(session, endings, worker_id=worker))
         assert any(held.values()), "nothing was dispatched"
