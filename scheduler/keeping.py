@@ -75,6 +75,7 @@ def prune_all(ledger: Ledger, settings: Settings) -> list[Pruned]:
                 now=database_time(session),
                 keep_jobs=_age(settings.keep_jobs_s),
                 keep_events=_age(settings.keep_events_s),
+                discards=settings.keep_results_s is not None,
             )
         if dropped is not None:
             log.info("week.pruned", since=str(periods.start(period).date()), jobs=dropped.jobs)

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, text
 
 from models.errors import WorldError
 from scheduler import broker, keeping
+from scheduler.discarding import Discarder
 from scheduler.dispatch import Dispatcher
 from scheduler.duties import Duty, attended
 from scheduler.files.purge import Purger
@@ -23,7 +24,7 @@ from scheduler.reporter import Reporter
 from scheduler.settings import Settings
 from scheduler.steering import Steerer
 from scheduler.stopping import stop_event
-from scheduler.storage import open_storage
+from scheduler.storage import Storage, open_storage
 from scheduler.sweep import Sweeper
 from scheduler.triggers import intake
 from scheduler.webhooks.process import sending
@@ -149,9 +150,12 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
             reporting.set()
         return False
 
+    keep_s = settings.keep_results_s
+    discarding = () if keep_s is None else (_discarding(ledger, storage, settings, keep_s),)
     purging = () if settings.files is None else (_purging(ledger, settings),)
     return [
         *purging,
+        *discarding,
         Duty("read", reader.step, settings.poll_s),
         Duty("dispatch", dispatch, min(settings.poll_s, 0.2), wake=dispatching),
         Duty("sweep", sweep, settings.sweep_s, LEISURE),
@@ -163,6 +167,10 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("report", reporter.step, settings.poll_s, wake=reporting),
         Duty("release", lambda: intake.release(ledger), settings.poll_s),
     ]
+
+
+def _discarding(ledger: Ledger, storage: Storage, settings: Settings, keep_s: float) -> Duty:
+    return Duty("discard", Discarder(ledger, storage, settings, keep_s=keep_s).step, KEEP_S)
 
 
 def _purging(ledger: Ledger, settings: Settings) -> Duty:

@@ -173,6 +173,12 @@ class Settings(BaseSettings):
         gt=0,
         description="Likewise for events alone, where they may go before the rows.",
     )
+    keep_results_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="How long results stay in the store after their batch has ended; empty for "
+        "ever. Rows stay at least until then.",
+    )
 
     event_queues: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),

@@ -16,6 +16,7 @@ from scheduler.ledger.tables import BatchState, JobState
 # A second retry before the first is through begins anew, and is about the states of both.
 _REOPEN = text("""
 update batches set ended_at = null, reported_at = null, reason = null, retried = 0,
+    discarded = 0, discarded_at = null,
     retrying = array(select distinct unnest(
         coalesce(retrying, '{}') || cast(:states as text[]))),
     state = case when state = 'paused' then state

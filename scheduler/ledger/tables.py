@@ -100,6 +100,8 @@ class Batch(Base):
     `pruned_at` on its jobs and events are gone, and this row is all that is left of it.
     `retrying` holds the states of jobs that are being given another chance, those behind the line
     `retried` still to come.
+    From `discarded_at` on its results are no longer in the store; those up to the line `discarded`
+    are gone before.
     `feed` names what feeds a batch that reads no source; until `fed_until` is null it takes jobs.
     """
 
@@ -139,6 +141,8 @@ class Batch(Base):
     read_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
     reported_at: Mapped[datetime | None]
+    discarded: Mapped[int] = mapped_column(BigInteger, server_default="0")
+    discarded_at: Mapped[datetime | None]
     pruned_at: Mapped[datetime | None]
     total: Mapped[int] = mapped_column(BigInteger, server_default="0")
     succeeded: Mapped[int] = mapped_column(BigInteger, server_default="0")
