@@ -8,6 +8,7 @@ from uuid import UUID
 
 from models.schema import PublishedImage, Size
 from models.version import VERSION
+from scheduler.files import sealing
 from scheduler.ledger.jobs import Claimed, Ending
 from scheduler.ledger.reuse import Made
 from scheduler.ledger.tables import JobState
@@ -153,8 +154,13 @@ def existing(job: Claimed, found: ObjectInfo, *, worker: str) -> Ending:
 def provenance(job: Claimed, *, seed: int, weights: Mapping[str, str]) -> dict[str, str]:
     """Return where a result comes from, for its own metadata; what matters most comes first.
 
-    The same for every attempt, so that a second one writes the very same bytes.
+    The same for every attempt, so that a second one writes the very same bytes. Of a request that
+    is not to be kept it does not tell what was asked for.
     """
+    asked = {
+        "source": job.source,
+        "arguments": json.dumps(job.arguments, ensure_ascii=False, sort_keys=True),
+    }
     return {
         "job": str(job.id),
         "batch": str(job.batch_id),
@@ -162,6 +168,5 @@ def provenance(job: Claimed, *, seed: int, weights: Mapping[str, str]) -> dict[s
         "version": VERSION,
         "seed": str(seed),
         **({"weights": json.dumps(weights, sort_keys=True)} if weights else {}),
-        "source": job.source,
-        "arguments": json.dumps(job.arguments, ensure_ascii=False, sort_keys=True),
+        **({} if sealing.is_hidden(job.arguments) else asked),
     }

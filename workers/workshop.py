@@ -16,6 +16,8 @@ from models.schema import Size, UpscaleRequest
 from models.upscaler import BatchUpscaler, Context, Result, Upscaler, Work
 from scheduler import arguments
 from scheduler.errors import DestinationUnwritable
+from scheduler.files import sealing
+from scheduler.files.signing import Signer
 from scheduler.ledger.jobs import Claimed, Ending
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
@@ -196,7 +198,7 @@ class Workshop:
             for pixels, address in zip(images, addresses, strict=True)
         ]
         story = Story(
-            body={**enlarged.result.body, "seed": enlarged.result.seed},
+            body=self._body(life.job, enlarged.result),
             input=fetched.input,
             timings={**life.timings, "device_s": life.device_s},
             worker=self._worker,
@@ -206,20 +208,31 @@ class Workshop:
         ending = outcome.succeeded(life.job, stored, story, life.device_s)
         return replace(ending, made=outcome.made(life.job, fetched.recipe, stored, story))
 
+    def _body(self, job: Claimed, result: Result) -> Mapping[str, Any]:
+        """Return the result's own fields, sealed where the request's were."""
+        body = {**result.body, "seed": result.seed}
+        if not sealing.is_hidden(job.arguments):
+            return body
+        return sealing.hide(Signer.of(self._settings), body, place=str(job.id))
+
     def _request(self, job: Claimed) -> UpscaleRequest:
         """Build the request.
 
         Raises:
             UnknownEndpoint: It is not served here.
             ArgumentInvalid: The arguments are not the endpoint's; names the first that isn't.
+            SettingsInvalid: They are sealed, and this worker has no key.
         """
         if job.endpoint not in self._endpoints:
             raise UnknownEndpoint(job.endpoint, known=list(self._endpoints))
         request = self._endpoints[job.endpoint].request_class()
+        given = job.arguments
+        if sealing.is_hidden(given):
+            given = sealing.reveal(Signer.of(self._settings), given, place=job.destination)
         try:
-            return request.model_validate({**job.arguments, arguments.IMAGE: job.source})
+            return request.model_validate({**given, arguments.IMAGE: job.source})
         except ValidationError as exc:
-            arguments.checked(job.endpoint, job.arguments)  # raises as well, and says it better
+            arguments.checked(job.endpoint, given)  # raises as well, and says it better
             message = f"arguments: {exc}"
             raise ArgumentInvalid(message, field="arguments") from exc
 

@@ -24,6 +24,7 @@ from scheduler.api.errors import TooManyRequests
 from scheduler.api.lines import Lines, Rates
 from scheduler.api.wishes import Wishes
 from scheduler.errors import KeyReused, NobodyReady
+from scheduler.files import sealing
 from scheduler.files.intake import Intake, TakenIn
 from scheduler.files.room import FileRoom
 from scheduler.files.signing import SEALED
@@ -192,7 +193,10 @@ class Desk:
         with self._ledger.begin() as session:
             if checked.complaints is None:
                 _check_fleet(session, checked.pipeline)
-            job_id = feeds.append(session, feed, [_row(submission, checked, folder)])[0]
+            row = _row(submission, checked, folder)
+            if transient:
+                row = self._hidden(row)
+            job_id = feeds.append(session, feed, [row])[0]
             position = requests.add(session, self._new(submission, job_id, feed, transient))
             if position is None:
                 raise _Taken
@@ -206,6 +210,12 @@ class Desk:
                     owner=submission.caller.owner,
                 )
         return Accepted(id=job_id, position=position)
+
+    def _hidden(self, row: NewJob) -> NewJob:
+        """Return a row whose arguments only a worker with our key can read."""
+        given = json.loads(row.arguments)
+        sealed = sealing.hide(self._room.signer, given, place=row.destination or "")
+        return row._replace(arguments=json.dumps(sealed))
 
     def _feed(self, submission: Submission, *, sealed: bool) -> Feed:
         options: dict[str, Any] = {FOLLOWED: True}

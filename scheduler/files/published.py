@@ -10,7 +10,7 @@ from uuid import UUID
 from sqlalchemy import text
 
 from scheduler.errors import FileMissing, ResultForgotten
-from scheduler.files import data_uri
+from scheduler.files import data_uri, sealing
 from scheduler.files.room import FileRoom
 from scheduler.files.signing import SEALED
 from scheduler.ledger import files
@@ -69,7 +69,7 @@ class Publisher:
             raise ResultForgotten(reason)
         objects = outcome["objects"]
         urls = [self._url(job_id, index, each, base) for index, each in enumerate(objects)]
-        body = dict(outcome["body"])
+        body = sealing.reveal(self._room.signer, outcome["body"], place=str(job_id))
         if "image" in body:
             body["image"] = {**body["image"], "url": urls[0]}
         if "images" in body:

@@ -206,7 +206,8 @@ FORGOTTEN = {"forgotten": True}
 _FORGET = text("""
 with emptied as (
     update jobs set arguments = '{}', passthrough = null, source = :nowhere, source_version = null,
-        outcome = case when state = 'succeeded' then cast('{"forgotten": true}' as jsonb) end
+        outcome = case when state = 'succeeded' then cast('{"forgotten": true}' as jsonb) end,
+        error = error - 'detail'
     where id = any(:ids) and ended_at is not null
 ), expired as (
     update files set expires_at = clock_timestamp() where id = any(cast(:inputs as uuid[]))

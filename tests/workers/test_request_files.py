@@ -17,6 +17,7 @@ from models.lanczos.schema import LanczosRequest
 from models.options import NoOptions
 from models.schema import FileUrl
 from models.upscaler import Context, Result
+from scheduler.files import sealing
 from scheduler.files.signing import SEALED, Signer
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -24,6 +25,7 @@ from scheduler.settings import Settings
 from tests.factories import ENDPOINT
 from tests.faulty_http import Faulty, Request, faulty_http
 from tests.workers.test_workshop import PHOTO, only, real_rig, submit
+from workers import codec
 
 
 class StyledRequest(LanczosRequest):
@@ -135,3 +137,25 @@ def test_a_sealed_result_can_be_read_with_the_key_alone(
     plain = Signer.of(keyed).unseal(sealed, place=str(row.id))
     assert plain.startswith(b"\x89PNG")
     assert len(plain) == stored["size_bytes"]
+
+
+def test_arguments_that_are_not_to_be_kept_stay_sealed_and_so_does_what_comes_of_them(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    signer = Signer.of(settings)
+    place = (tmp_path / "out" / "result.png").as_uri()
+    hidden = sealing.hide(signer, {"scale": 3}, place=place)
+    batch = submit(ledger, tmp_path, PHOTO, arguments=json.dumps(hidden), seed=1234567)
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    row = only(ledger, batch)
+    assert row.state == JobState.SUCCEEDED, row.error
+    assert row.outcome is not None
+    assert row.arguments == hidden
+    assert "1234567" not in json.dumps(row.outcome["body"])
+    body = sealing.reveal(signer, row.outcome["body"], place=str(row.id))
+    assert (body["seed"], body["image"]["width"]) == (1234567, 90)
+    picture = (tmp_path / "out" / "result.png").read_bytes()
+    assert {"source", "arguments"} & codec.read_provenance(picture).keys() == set()
