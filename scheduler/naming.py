@@ -27,8 +27,9 @@ from scheduler.storage.address import KEY_BYTES
 RESULTS = "results.jsonl"
 FAILED = "failed.jsonl"
 SHEET = "report.html"
+TABLE = "results.parquet"
 """What the batch's own report is called, in the destination's folder."""
-REPORTS = (RESULTS, FAILED, SHEET)
+REPORTS = (RESULTS, FAILED, SHEET, TABLE)
 
 SUFFIX = re.compile(r"(?<=[^/])\.(?=[0-9]*[A-Za-z])[A-Za-z0-9]{1,5}\Z")
 

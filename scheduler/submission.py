@@ -22,6 +22,9 @@ from scheduler.ledger.tables import Batch
 from scheduler.manifests import Dialect, Source, open_source
 from scheduler.storage import Storage, parse_address
 
+WITH_COMPLETION_REPORT = ("csv", "inventory")
+"""Kinds of sources that S3 Batch Operations reads as well, and whose report is written like its."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
@@ -95,6 +98,8 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
     version = source.version()
     # A folder is the same with and without its slash.
     address = source.roots[0] if source.kind == "listing" else order.source
+    if source.kind in WITH_COMPLETION_REPORT:
+        options["completion_report"] = True
     submission = Submission(
         id=uuid7(),
         owner=order.owner,

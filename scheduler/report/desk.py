@@ -1,11 +1,13 @@
-"""Writes the report of a batch: three files in its destination.
+"""Writes the report of a batch: its files in the destination.
 
 `results.jsonl` has a line for every row, `failed.jsonl` is a manifest of the rows to try again, and
-`report.html` shows pictures beside their sources. The ledger stays the truth: all can be made anew.
+`report.html` shows pictures beside their sources; `results.parquet` and the completion report of S3
+Batch Operations are there where they are possible. The ledger stays the truth: all can be made
+anew.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +21,10 @@ from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.session import Ledger
 from scheduler.naming import FAILED, RESULTS, SHEET
 from scheduler.report import results, sheet
+from scheduler.report.completion import Completion
+from scheduler.report.further import Further
 from scheduler.report.selection import Selection
+from scheduler.report.table import Table
 from scheduler.report.thumbnails import Thumbnails
 from scheduler.storage import Storage, parse_address
 
@@ -41,10 +46,14 @@ def write(ledger: Ledger, storage: Storage, batch_id: UUID) -> None:
     """
     with ledger.begin() as session:
         batch = batches.progress(session, batch_id)
-        arguments = batches.get(session, batch_id).arguments
+        submitted = batches.get(session, batch_id)
+        arguments, options = submitted.arguments, submitted.options
     with _scratch() as folder:
         desk = _Desk(storage=storage, batch=batch, folder=folder)
-        desk.write_lines(rows.stream(ledger, batch_id))
+        further: list[Further] = [Table(folder)] if Table.is_possible() else []
+        if options.get("completion_report"):
+            further.append(Completion(batch_id, parse_address(batch.destination), folder))
+        desk.write_lines(rows.stream(ledger, batch_id), further)
         thumbnails = Thumbnails(storage, folder)
         with (folder / SHEET).open("w", encoding="utf-8") as page:
             sheet.write(page, batch, arguments, desk.selection, thumbnails)
@@ -72,8 +81,8 @@ class _Desk:
     folder: Path
     selection: Selection = field(default_factory=Selection)
 
-    def write_lines(self, found: Iterator[RowRecord]) -> None:
-        """Write and store both manifests, and choose what the sheet shows, in one pass."""
+    def write_lines(self, found: Iterator[RowRecord], further: Sequence[Further]) -> None:
+        """Write and store what has a row for each, and choose what the sheet shows, in one pass."""
         retries = 0
         with (
             (self.folder / RESULTS).open("w", encoding="utf-8") as everything,
@@ -86,8 +95,13 @@ class _Desk:
                     failed.write(retry + "\n")
                     retries += 1
                 self.selection.add(row)
+                for each in further:
+                    each.add(row)
         self.store(RESULTS, LINES)
         self._settle_failed(retries)
+        for each in further:
+            for name, content_type in each.finish():
+                self.store(name, content_type)
 
     def store(self, name: str, content_type: str) -> None:
         """Store a file of the temporary folder at the destination."""

@@ -48,12 +48,17 @@ def result_line(row: RowRecord) -> str:
 
 def described(row: RowRecord) -> dict[str, Any]:
     """Return what a row's line of ``results.jsonl`` holds."""
-    ours = {**_identity(row), **_work(row), **_circumstances(row)}
+    ours = known(row)
     theirs = row.passthrough or {}
     reserved = {*ours, PASSTHROUGH}
     free = {name: value for name, value in theirs.items() if name not in reserved}
     hidden = {name: value for name, value in theirs.items() if name in reserved}
     return {**ours, **free, **({PASSTHROUGH: hidden} if hidden else {})}
+
+
+def known(row: RowRecord) -> dict[str, Any]:
+    """Return what we know of a row, without columns of the user's."""
+    return {**_identity(row), **_work(row), **_circumstances(row)}
 
 
 def _identity(row: RowRecord) -> dict[str, Any]:
@@ -129,15 +134,20 @@ def retry_line(row: RowRecord, destination: str) -> str | None:
         replace the result of the row that it met there.
     """
     error = error_of(row)
-    if error is None:
+    if error is None or was_in_the_way(row):
         return None
     columns = _columns(row, destination)
-    if columns is None or (row.state == JobState.REJECTED and error.get("field") == "destination"):
+    if columns is None:
         return None
     line = _json({**columns, "error": {**error, "text": None} if "text" in error else error})
     if len(line.encode()) <= ROW_BYTES:
         return line
     return _json({**columns, "error": None})  # With it the row would be too long to be read.
+
+
+def was_in_the_way(row: RowRecord) -> bool:
+    """Whether a row's destination was refused: by itself it could replace another's result."""
+    return row.state == JobState.REJECTED and (row.error or {}).get("field") == "destination"
 
 
 def _columns(row: RowRecord, destination: str) -> dict[str, Any] | None:

@@ -66,7 +66,14 @@ def test_what_failed_is_retried_by_the_command_that_is_named_and_then_nothing_is
     assert (again.code, again.json()["succeeded"]) == (0, 3)
     assert "Nothing is left to do" in again.err
     names = {path.name for path in results.rglob("*") if path.is_file()}
-    assert names == {"000.jpg", "001.jpg", "late.jpg", "report.html", "results.jsonl"}
+    assert names == {
+        "000.jpg",
+        "001.jpg",
+        "late.jpg",
+        "report.html",
+        "results.jsonl",
+        "results.parquet",
+    }
     assert [row["state"] for row in lines(results / "results.jsonl")] == ["succeeded"] * 3
 
 

@@ -348,7 +348,7 @@ def test_a_report_can_be_written_again(ledger: Ledger, storage: Storage, photos:
     report.write(ledger, storage, batch.id)
 
     assert (photos.results / "report.html").read_text() == first
-    assert len(list(photos.results.iterdir())) == 3
+    assert len(list(photos.results.iterdir())) == 4
 
 
 def test_the_lines_of_a_batch_can_be_had_before_it_ends(ledger: Ledger) -> None:
@@ -364,6 +364,8 @@ def test_memory_does_not_grow_with_the_batch(
     ledger: Ledger, storage: Storage, tmp_path: Path
 ) -> None:
     import tracemalloc
+
+    import pyarrow.parquet  # noqa: F401 - once a process, and not the batch's
 
     note = json.dumps({"note": "n" * 2000})
     rows = [make_row(line, passthrough=note) for line in range(1, 9001)]
