@@ -1,0 +1,327 @@
+"""``fal-ai/clarity-upscaler``: enlarge, then let diffusion add what a larger picture would show.
+
+Works on 8 bits a channel, as upstream does: each pass begins with the picture that the last one
+would have been stored as.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import partial
+from itertools import pairwise
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from models import catalog
+from models.checkpoint.manifest import LocalWeights
+from models.clarity.options import ClarityOptions, Enlarger, Sampler
+from models.clarity.passes import Pass, plan
+from models.clarity.schema import ClarityRequest
+from models.diffusion import kdiffusion
+from models.diffusion.hint import control_hint
+from models.diffusion.inversions import read_inversion
+from models.diffusion.kdiffusion import Discrete
+from models.diffusion.loop import (
+    DECAY,
+    Guidance,
+    TiledDenoiser,
+    calls_of,
+    embed_hints,
+    strengths,
+)
+from models.diffusion.lora import Adapted, Lora, Weighted, read_lora
+from models.diffusion.noise import Noise, SeededNoise
+from models.diffusion.prompts import Tag, take_tags
+from models.diffusion.safety import SafetyChecker, load_safety_checker
+from models.diffusion.stable import StableDiffusion, load_stable_diffusion
+from models.diffusion.texts import Texts
+from models.image import Picture, Pixels, from_tensor, to_8bit
+from models.schema import Size
+from models.tiling.fuse import Mosaic, balanced, spread, uniform
+from models.upscaler import Context, Result
+
+OUTPUTS = 13
+"""Of the ControlNet: twelve on the way down, one in the middle."""
+OVERLAP = 4
+"""Cells that tiles share at least; evenly spread, they mostly share more."""
+MOST_TIMES = 3
+"""That a picture is enlarged before diffusion, where once does not reach the size."""
+LEAST_TILE = 16
+SAMPLERS = {Sampler.DPMPP_3M_SDE: kdiffusion.dpmpp_3m_sde, Sampler.DPMPP_2M: kdiffusion.dpmpp_2m}
+SCHEDULES = {
+    Sampler.DPMPP_3M_SDE: kdiffusion.karras_without_last,
+    Sampler.DPMPP_2M: kdiffusion.karras,
+}
+
+
+@dataclass
+class Stages:
+    """What is told and noted of a job's stages on their way.
+
+    Attributes:
+        context: The job's.
+        share: Of all the work, before this pass and behind it.
+        seconds: That each stage took, over all passes.
+    """
+
+    context: Context
+    share: tuple[float, float] = (0.0, 1.0)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage."""
+        self.context.check_cancelled()
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+    def tell(self, done: float, name: str) -> None:
+        """Report how much of this pass is done, unless the job was cancelled."""
+        self.context.check_cancelled()
+        first, last = self.share
+        self.context.progress(first + (last - first) * done, name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClarityUpscaler:
+    """Stable Diffusion 1.5 with what belongs to it; unchanged by any job."""
+
+    model: StableDiffusion
+    texts: Texts
+    adapted: Adapted
+    offered: dict[str, Lora]
+    safety: SafetyChecker | None
+    options: ClarityOptions
+    levels: Discrete = field(default_factory=Discrete)
+
+    @classmethod
+    def load(
+        cls, weights: LocalWeights | None, *, options: ClarityOptions, device: str, dtype: str
+    ) -> Self:
+        """Read all files strictly, and merge the LoRAs that always belong to them.
+
+        Raises:
+            WeightsError: A file does not fit; the message names it.
+        """
+        assert weights is not None, "the catalogue names a manifest"
+        files, kind = weights.files, getattr(torch, dtype)
+        model = load_stable_diffusion(
+            base=files["base"],
+            vae=files["vae"],
+            controlnet=files["controlnet"],
+            device=device,
+            dtype=kind,
+        )
+        always = [
+            Weighted(lora=read_lora(files[f"lora {name}"], name=name), unet=weight, text=weight)
+            for name, weight in options.loras.items()
+        ]
+        widths = {"text": model.text.width}
+        return cls(
+            model=model,
+            adapted=Adapted(model.adaptable(), always),
+            texts=Texts(
+                model.text,
+                [read_inversion(files[f"inversion {each}"], widths) for each in options.inversions],
+            ),
+            offered={
+                name: read_lora(files[f"lora {name}"], name=name) for name in options.offered_loras
+            },
+            safety=load_safety_checker(files["safety"], device=device, dtype=torch.float32)
+            if options.safety_checker
+            else None,
+            options=options,
+        )
+
+    @torch.inference_mode()
+    def upscale(self, picture: Picture, request: ClarityRequest, context: Context) -> Result:
+        """Enlarge one picture to `request.output_size`, in 8 bits a channel.
+
+        Raises:
+            ArgumentInvalid: A prompt is too long.
+            NotFinite: The networks made NaN or infinity.
+        """
+        size = Size(picture.width, picture.height)
+        passes = plan(
+            size,
+            factor=request.upscale_factor,
+            creativity=request.creativity,
+            seed=context.seed,
+        )
+        made, stages = to_8bit(picture).pixels, Stages(context)
+        prompt, tags = take_tags(request.prompt)
+        more = self._asked_for(tags)
+        with self.adapted.also(more):
+            guidance = self._guidance(prompt, more, request)
+            for each, share in zip(passes, _shares(passes), strict=True):
+                stages.share = share
+                made = self._pass(made, each, guidance, request, stages)
+        flagged = self._is_flagged(made, request, stages)
+        context.progress(1.0, "decoding")
+        return Result(
+            images=(np.zeros_like(made) if flagged else made,),
+            seed=context.seed,
+            body={"timings": {name: round(took, 3) for name, took in stages.seconds.items()}},
+            flagged=flagged,
+        )
+
+    def _asked_for(self, tags: Sequence[Tag]) -> list[Weighted]:
+        """Return the LoRAs that a prompt asks for and the operator offers; others are ignored."""
+        asked = []
+        for tag in tags:
+            if tag.kind == "lora" and tag.values and tag.values[0] in self.offered:
+                text = _number(tag.named.get("te"), tag.values[1:2], 1.0)
+                unet = _number(tag.named.get("unet"), tag.values[2:3], text)
+                asked.append(Weighted(lora=self.offered[tag.values[0]], unet=unet, text=text))
+        return asked
+
+    def _guidance(self, prompt: str, more: Sequence[Weighted], request: ClarityRequest) -> Guidance:
+        adapted = tuple((each.lora.name, each.text) for each in more)
+        unwanted, _ = take_tags(request.negative_prompt + self.options.negative_suffix)
+        return Guidance(
+            wanted=self.texts.condition(prompt, field="prompt", adapted=adapted),
+            unwanted=self.texts.condition(unwanted, field="negative_prompt", adapted=adapted),
+            scale=request.guidance_scale,
+        )
+
+    def _pass(
+        self,
+        pixels: Pixels,
+        goal: Pass,
+        guidance: Guidance,
+        request: ClarityRequest,
+        stages: Stages,
+    ) -> Pixels:
+        """Enlarge a picture to the size of a pass, and diffuse it there."""
+        with stages.stage("enlarging"):
+            enlarged = self._enlarge(pixels, goal.size, stages)
+        hint = control_hint(pixels, goal.size).to(self.model.device)
+        with stages.stage("encoding"):
+            stages.tell(0.15, "encoding")
+            latent = self._encode(enlarged, stages)
+        with stages.stage("denoising"):
+            noise = SeededNoise(torch.Generator().manual_seed(goal.seed))
+            latent = self._diffuse(latent, hint, goal.strength, guidance, request, noise, stages)
+        with stages.stage("decoding"):
+            stages.tell(0.9, "decoding")
+            return self._decode(latent, stages)
+
+    def _enlarge(self, pixels: Pixels, size: Size, stages: Stages) -> Pixels:
+        """Bring a picture to a size: by the chosen endpoint beyond it, by Lanczos back to it."""
+        chosen = self.options.enlarger
+        for time_ in range(MOST_TIMES if chosen is not Enlarger.LANCZOS else 0):
+            if pixels.shape[1] >= size.width and pixels.shape[0] >= size.height:
+                break
+            endpoint = f"enlarger/{chosen}"
+            lent = stages.context.borrow(endpoint)
+            # With its own default: 4 for esrgan; 2, which is as far as a pass goes, for compact.
+            request = catalog.find(endpoint).request_class()(image_url="a pass")
+            share = partial(
+                _within, stages, (1 - 0.5**time_) * 0.15, (1 - 0.5 ** (time_ + 1)) * 0.15
+            )
+            context = replace(stages.context, progress=share)
+            pixels = lent.upscale(Picture(pixels=pixels), request, context).images[0]
+        resized = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+        return np.asarray(resized)
+
+    def _encode(self, pixels: Pixels, stages: Stages) -> Tensor:
+        """Return the latent of a picture, `(1, 4, h, w)` float32."""
+        there = torch.from_numpy(pixels.copy()).to(self.model.device)
+        signed = there.permute(2, 0, 1)[None].float() / 127.5 - 1
+        return self.model.autoencoder.encode(
+            signed, tile=self._vae_tile(stages), tick=stages.context.check_cancelled
+        )
+
+    def _decode(self, latent: Tensor, stages: Stages) -> Pixels:
+        decoded = self.model.autoencoder.decode(
+            latent, tile=self._vae_tile(stages), tick=stages.context.check_cancelled
+        )
+        return from_tensor(decoded[0] / 2 + 0.5, truncated=True)
+
+    def _vae_tile(self, stages: Stages) -> int:
+        return max(128, self.options.vae_tile // stages.context.tile_divisor)
+
+    def mosaic(self, height: int, width: int, *, divisor: int = 1) -> Mosaic:
+        """Return the tiles of a latent of `height` x `width` cells."""
+        tile_height = max(LEAST_TILE, self.options.tile_height // divisor)
+        tile_width = max(LEAST_TILE, self.options.tile_width // divisor)
+        boxes = spread(
+            height, width, tile_height=tile_height, tile_width=tile_width, overlap=OVERLAP
+        )
+        weights = uniform(boxes[0].rows.length, boxes[0].columns.length)
+        return Mosaic(
+            boxes=boxes,
+            weights=weights.to(self.model.device),
+            at_once=balanced(len(boxes), self.options.tile_batch),
+        )
+
+    def _diffuse(
+        self,
+        latent: Tensor,
+        hint: Tensor,
+        strength: float,
+        guidance: Guidance,
+        request: ClarityRequest,
+        noise: Noise,
+        stages: Stages,
+    ) -> Tensor:
+        """Add noise to a latent, and take it away again under the prompts and the hint."""
+        mosaic = self.mosaic(*latent.shape[2:], divisor=stages.context.tile_divisor)
+        schedule = SCHEDULES[self.options.sampler](
+            request.num_inference_steps, least=self.levels.least, most=self.levels.most
+        )
+        sigmas = kdiffusion.truncated(schedule, strength)
+        calls = calls_of(mosaic, guidance, len(sigmas) - 1)
+        denoiser = TiledDenoiser(
+            networks=self.model.steered,
+            levels=self.levels,
+            mosaic=mosaic,
+            hints=embed_hints(self.model.steered, hint, mosaic),
+            guidance=guidance,
+            strengths=strengths(OUTPUTS, firmness=request.resemblance, decay=DECAY),
+            on_call=_counter(stages, calls),
+        )
+        start = latent + noise.draw(*latent.shape).to(latent) * sigmas[0].item()
+        return SAMPLERS[self.options.sampler](denoiser, start, sigmas, noise)
+
+    def _is_flagged(self, pixels: Pixels, request: ClarityRequest, stages: Stages) -> bool:
+        if self.safety is None or not request.enable_safety_checker:
+            return False
+        with stages.stage("checking"):
+            return self.safety.flags(pixels)
+
+
+def _number(named: str | None, positional: Sequence[str], default: float) -> float:
+    """Return a weight in a tag, by name or by place; what is no number counts as not given."""
+    for text in (named, *positional):
+        if text is not None:
+            with suppress(ValueError):
+                return float(text)
+    return default
+
+
+def _shares(passes: Sequence[Pass]) -> list[tuple[float, float]]:
+    """Part the whole work by the areas of the passes."""
+    areas = [each.size.width * each.size.height for each in passes]
+    done = [sum(areas[:number]) / sum(areas) for number in range(len(areas) + 1)]
+    return list(pairwise(done))
+
+
+def _within(stages: Stages, first: float, last: float, done: float, _name: str) -> None:
+    stages.tell(first + (last - first) * done, "enlarging")
+
+
+def _counter(stages: Stages, calls: int) -> Callable[[], None]:
+    """Return what tells of progress before each call of the networks."""
+    called = iter(range(calls))
+
+    def count() -> None:
+        stages.tell(0.2 + 0.7 * next(called) / calls, "denoising")
+
+    return count
