@@ -130,6 +130,15 @@ ENDPOINTS = {
             tiled=True,
         ),
         Endpoint(
+            id="fal-ai/clarity-upscaler",
+            summary="Clarity: adds the detail that a larger picture would show, by diffusion.",
+            schema="models.clarity.schema:ClarityRequest",
+            pipeline="models.clarity.pipeline:ClarityUpscaler",
+            weights="models.clarity.weights:MANIFEST",
+            options="models.clarity.options:ClarityOptions",
+            tiled=True,
+        ),
+        Endpoint(
             id="fal-ai/seedvr/upscale/image",
             summary="SeedVR2: restores and enlarges in one step of diffusion.",
             schema="models.seedvr2.schema:SeedVr2Request",

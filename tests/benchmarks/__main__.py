@@ -11,6 +11,7 @@ import structlog
 from rich.console import Console
 
 from tests.benchmarks import (
+    clarity,
     compact,
     company,
     fairness,
@@ -41,6 +42,7 @@ BENCHMARKS = {
     "compact": compact.run,
     "company": company.run,
     "seedvr2": seedvr2.run,
+    "clarity": clarity.run,
     "load_3b": load_3b.run,
 }
 

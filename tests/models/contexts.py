@@ -11,10 +11,12 @@ from models.schema import UpscaleRequest
 from models.upscaler import Context, Upscaler
 from tests.checkpoints import write_seedvr2
 from tests.models.ccsr.small import write_ccsr
+from tests.models.clarity.small import write_clarity
 from tests.models.esrgan.small import write_esrgan
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "ccsr": write_ccsr,
+    "clarity": write_clarity,
     "esrgan": write_esrgan,
     "seedvr": write_seedvr2,
 }
@@ -22,7 +24,8 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 
 QUICK: dict[str, dict[str, object]] = {
     "fal-ai/ccsr": {"tile_diffusion": "mix", "tile_diffusion_size": 64, "steps": 10}
-    | {"tile_diffusion_stride": 64}
+    | {"tile_diffusion_stride": 64},
+    "fal-ai/clarity-upscaler": {"num_inference_steps": 4},
 }
 """Arguments that make a request of an endpoint quick, where its defaults work on 512 pixels."""
 
@@ -61,6 +64,11 @@ def load_upscaler(endpoint: str, folder: Path) -> Upscaler:
 
 shared_upscaler = cache(load_upscaler)
 """The same, once for all tests of a process: no job changes an upscaler."""
+
+
+def lender(folder: Path) -> Callable[[str], Upscaler]:
+    """Return what lends an upscaler any other, with small random weights."""
+    return lambda endpoint: shared_upscaler(endpoint, folder)
 
 
 def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:

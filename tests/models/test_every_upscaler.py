@@ -8,7 +8,13 @@ import pytest
 from models.catalog import ENDPOINTS
 from models.errors import Cancelled
 from models.schema import Size
-from tests.models.contexts import load_upscaler, make_context, make_request, shared_upscaler
+from tests.models.contexts import (
+    lender,
+    load_upscaler,
+    make_context,
+    make_request,
+    shared_upscaler,
+)
 from tests.pictures import make_picture
 
 every_upscaler = pytest.mark.parametrize(
@@ -30,7 +36,7 @@ def test_the_result_has_the_promised_size(endpoint, size, bits, folder):
     promised = request.output_size(Size(*size))
 
     result = shared_upscaler(endpoint.id, folder).upscale(
-        make_picture(*size, bits=bits), request, make_context()
+        make_picture(*size, bits=bits), request, make_context(borrow=lender(folder))
     )
 
     assert [image.shape for image in result.images] == [(promised.height, promised.width, 3)]
@@ -44,7 +50,9 @@ def test_the_same_seed_gives_the_same_pixels(endpoint, folder):
     before = picture.pixels.copy()
 
     first, second = (
-        load_upscaler(endpoint.id, folder).upscale(picture, request, make_context(seed=7))
+        load_upscaler(endpoint.id, folder).upscale(
+            picture, request, make_context(seed=7, borrow=lender(folder))
+        )
         for _ in range(2)
     )
 
@@ -64,9 +72,11 @@ def test_progress_rises_to_1_and_cancellation_unwinds(endpoint, bits, folder):
     def cancel() -> None:
         raise Cancelled
 
-    upscaler.upscale(picture, request, make_context(progress=lambda done, stage: seen.append(done)))
+    lent = {"borrow": lender(folder)}
+    context = make_context(progress=lambda done, stage: seen.append(done), **lent)
+    upscaler.upscale(picture, request, context)
     with pytest.raises(Cancelled):
-        upscaler.upscale(picture, request, make_context(check_cancelled=cancel))
+        upscaler.upscale(picture, request, make_context(check_cancelled=cancel, **lent))
 
     assert seen == sorted(seen)
     assert seen[-1] == 1.0
