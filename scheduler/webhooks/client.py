@@ -5,6 +5,7 @@ import socket
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Self
 
@@ -98,16 +99,25 @@ class Client:
     async def _post(
         self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float
     ) -> tuple[int, str, str | None]:
-        limits = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
         async with self._session.post(
-            URL(url, encoded=True),
+            _parsed(url),
             data=body,
             headers=headers,
             allow_redirects=False,
-            timeout=limits,
+            timeout=_limits(timeout_s),
         ) as response:
             text = await _beginning(response)
             return response.status, text, response.headers.get("Retry-After")
+
+
+@lru_cache(maxsize=1024)
+def _parsed(url: str) -> URL:
+    return URL(url, encoded=True)
+
+
+@lru_cache(maxsize=8)
+def _limits(timeout_s: float) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(CONNECT_S, timeout_s))
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> str:

@@ -34,25 +34,22 @@ class Expansion:
 
     def step(self, session: Session) -> int:
         """Turn some events into messages, and return how many events these were."""
-        events = outbox.take(session, limit=AT_ONCE)
-        listeners = outbox.listeners(session, events) if events else []
-        if listeners:
-            outbox.add(session, self._messages(session, events, listeners))
-        return len(events)
+        count, found = outbox.take(session, limit=AT_ONCE)
+        if found:
+            outbox.add(session, self._messages(session, found))
+        return count
 
-    def _messages(
-        self, session: Session, events: Sequence[Noted], listeners: Sequence[Listener]
-    ) -> list[Message]:
-        by_id = {event.event_id: event for event in events}
-        shapes = {(listener.event_id, listener.style) for listener in listeners}
-        facts = _Facts(session, [by_id[event_id] for event_id in {each[0] for each in shapes}])
+    def _messages(self, session: Session, found: Sequence[tuple[Noted, Listener]]) -> list[Message]:
+        by_id = {event.event_id: event for event, _ in found}
+        facts = _Facts(session, list(by_id.values()))
+        shapes = {(event.event_id, listener.style) for event, listener in found}
         bodies = {
             (event_id, style): self._body(by_id[event_id], style, facts)
             for event_id, style in shapes
         }
         return [
-            Message(by_id[each.event_id], each, bodies[each.event_id, each.style])
-            for each in listeners
+            Message(event, listener, bodies[event.event_id, listener.style])
+            for event, listener in found
         ]
 
     def _body(self, event: Noted, style: Style, facts: "_Facts") -> str:

@@ -13,7 +13,7 @@ from scheduler.webhooks.schedule import Answer
 
 FIRST_WINDOW = 2
 """How many go at once to a destination that nothing is known of; one more with each success."""
-AHEAD = 4
+AHEAD = 8
 """So many windows are taken from the ledger ahead of sending, lest a connection waits for it."""
 OPENS_AFTER = 5
 COOL_S = 1.0
@@ -32,7 +32,7 @@ class Lane:
         origin: Scheme, host and port.
         most: The widest that `window` gets.
         waiting: What was taken from the ledger and not begun, and until when it may be.
-        in_flight: How many requests are on their way.
+        in_flight: How many connections are busy.
         window: How many may be.
         failed: Failures of the destination in a row.
         open_until: Until then nothing is sent.
@@ -64,6 +64,14 @@ class Lane:
     def startable(self) -> int:
         """Return how many of those that wait may be sent now; not for a lane that is down."""
         return max(0, min(len(self.waiting), self._limit - self.in_flight))
+
+    def may_go_on(self, now: float) -> bool:
+        """Tell whether one of those in flight may begin another message."""
+        return self.in_flight <= self._limit and not self.is_down(now)
+
+    def is_hungry(self) -> bool:
+        """Tell whether to look for more, before a connection has to wait for it."""
+        return self.full and len(self.waiting) < self._limit * AHEAD // 2
 
     @property
     def _limit(self) -> int:

@@ -166,33 +166,43 @@ class Sender:
                 self._settle(lane.waiting.popleft()[0], down, tried=False)
             return
         for _ in range(min(lane.startable(), AT_ONCE - len(self._sending))):
-            taken, until = lane.waiting.popleft()
-            if now > until:
-                self._unsent.append(taken.key)
-                self._told.set()
-                continue
             lane.in_flight += 1
-            task = self._group.create_task(self._deliver(lane, taken))
+            task = self._group.create_task(self._serve(lane))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
-        if lane.full and len(lane.waiting) < lane.window:
+        if lane.is_hungry():
             self._hungry.set()
+
+    async def _serve(self, lane: Lane) -> None:
+        """Send one message after the other, for as long as the lane has room for this one."""
+        try:
+            while (taken := self._next(lane)) is not None:
+                await self._deliver(lane, taken)
+                self._pump(lane)
+        finally:
+            lane.in_flight -= 1
+
+    def _next(self, lane: Lane) -> Taken | None:
+        now = time.monotonic()
+        while lane.waiting and lane.may_go_on(now) and not self._stopping.is_set():
+            taken, until = lane.waiting.popleft()
+            if now < until:
+                return taken
+            self._unsent.append(taken.key)
+            self._told.set()
+        return None
 
     async def _deliver(self, lane: Lane, taken: Taken) -> None:
         body = taken.body.encode()
         limit = timeout_s(taken.style, taken.failures, first_s=self._settings.webhook_timeout_s)
+        headers = self._signatory.headers(taken, body)
         try:
-            headers = self._signatory.headers(taken, body)
             answer = await self._client.post(taken.url, body, headers, timeout_s=limit)
         except asyncio.CancelledError:
             self._unsent.append(taken.key)
             raise
-        finally:
-            lane.in_flight -= 1
         lane.note(answer, time.monotonic())
         self._settle(taken, answer)
-        if not self._stopping.is_set():
-            self._pump(lane)
 
     def _settle(self, taken: Taken, answer: Answer, *, tried: bool = True) -> None:
         now = datetime.now(UTC)

@@ -25,6 +25,7 @@ from tests.benchmarks import (
     startup,
     switches,
     turnover,
+    webhooks,
 )
 from tests.benchmarks.figures import load, show
 from tests.benchmarks.servers import servers
@@ -44,6 +45,7 @@ BENCHMARKS = {
     "seedvr2": seedvr2.run,
     "clarity": clarity.run,
     "load_3b": load_3b.run,
+    "webhooks": webhooks.run,
 }
 
 WIDTH = 140
