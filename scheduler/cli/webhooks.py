@@ -1,6 +1,5 @@
 """``enlarger webhooks``: who is told of what, and what became of the messages."""
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,11 +8,11 @@ from scheduler.cli.options import as_json
 from scheduler.cli.webhook_deliveries import deliveries, replay
 from scheduler.cli.webhook_keys import keys
 from scheduler.cli.webhook_status import status
+from scheduler.cli.webhook_test import test
 
 if TYPE_CHECKING:
     from scheduler.ledger.webhook_tables import Subscription
     from scheduler.settings import Settings
-    from scheduler.webhooks.schedule import Answer
 
 subscription_argument = click.argument("subscription")
 
@@ -34,6 +33,7 @@ webhooks.add_command(deliveries)
 webhooks.add_command(replay)
 webhooks.add_command(keys)
 webhooks.add_command(status)
+webhooks.add_command(test)
 
 
 @webhooks.command()
@@ -227,46 +227,6 @@ def resume(subscription: str) -> None:
         found = subscriptions.find(session, subscription)
         kept = subscriptions.resume(session, found.id)
     say(f"Resumed; {kept:,} messages were kept for it.")
-
-
-@webhooks.command()
-@click.argument("url")
-@click.option("--subscription", help="Sign with the secret of this subscription.")
-@as_json
-def test(url: str, subscription: str | None, *, as_json: bool) -> None:
-    """Send a signed sample to URL now, and show the answer; the exit code is 1 unless it is 2xx.
-
-    \b
-    Example:
-      enlarger webhooks test https://example.org/hook
-    """
-    import sys
-
-    from scheduler.cli.connection import connected
-    from scheduler.cli.output import print_json, printable
-    from scheduler.guard import parse_url
-    from scheduler.ledger import subscriptions
-    from scheduler.webhooks.signatory import Signatory
-
-    target = str(parse_url(url))
-    with connected() as system, system.ledger.begin() as session:
-        owner = None if subscription is None else subscriptions.find(session, subscription).id
-        body, headers = Signatory.read(session).sample(owner)
-        settings = system.settings
-    answer = asyncio.run(_send(target, body, headers, settings))
-    if as_json:
-        print_json(vars(answer))
-    else:
-        click.echo(f"{answer.status or 'no answer'} after {answer.seconds:.2f} s")
-        click.echo(printable(answer.text, keep="\n"))
-    sys.exit(0 if answer.status is not None and 200 <= answer.status < 300 else 1)
-
-
-async def _send(url: str, body: bytes, headers: dict[str, str], settings: "Settings") -> "Answer":
-    from scheduler.webhooks.client import Client
-
-    async with Client(settings.webhook_allow) as client:
-        return await client.post(url, body, headers, timeout_s=settings.webhook_timeout_s)
 
 
 @webhooks.command()

@@ -4,7 +4,6 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -64,9 +63,3 @@ class Signatory:
         own = self._own.get(owner) if owner is not None else None
         keys = [*own, *self._public] if own else self._system
         return signing.standard(keys, message_id=id_, at=at, body=body)
-
-
-def key_set(session: Session) -> dict[str, Any]:
-    """Return the JWKS document that consumers find the public keys in."""
-    webhook_keys.ensure(session)
-    return signing.jwks(webhook_keys.valid(session))

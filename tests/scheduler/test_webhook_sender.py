@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from ipaddress import ip_network
 from uuid import UUID
 
+import psycopg
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import text
@@ -33,9 +34,15 @@ LOCAL = (ip_network("127.0.0.0/8"),)
 
 @pytest.fixture
 def quick(settings: Settings) -> Settings:
-    """Settings of a sender that may reach this machine, needs no Redis, and waits briefly."""
-    changes = {"webhook_allow": LOCAL, "webhook_timeout_s": 0.5, "redis_url": None, "grace_s": 5}
+    """Settings of a sender that may reach this machine, and needs no Redis."""
+    changes = {"webhook_allow": LOCAL, "redis_url": None, "grace_s": 5}
     return settings.model_copy(update=changes)
+
+
+@pytest.fixture
+def hasty(quick: Settings) -> Settings:
+    """Settings of one that waits briefly for an answer."""
+    return quick.model_copy(update={"webhook_timeout_s": 1.0})
 
 
 @contextmanager
@@ -115,12 +122,12 @@ def breaks_off(request: Request, _faulty: Faulty) -> None:
 
 
 def hangs(_request: Request, faulty: Faulty) -> None:
-    faulty.ending.wait(10)
+    faulty.ending.wait(20)
 
 
 def hangs_after_the_status(request: Request, faulty: Faulty) -> None:
     request.handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
-    faulty.ending.wait(10)
+    faulty.ending.wait(20)
 
 
 @pytest.mark.parametrize(
@@ -130,11 +137,11 @@ def hangs_after_the_status(request: Request, faulty: Faulty) -> None:
         (404, "said the consumer"),
         (302, "said the consumer"),
         (breaks_off, "Disconnected"),
-        (hangs, "no answer within 0.5 s"),
+        (hangs, "no answer within 1 s"),
     ],
 )
 def test_a_failed_try_is_followed_by_another_with_the_same_id_and_bytes(
-    ledger: Ledger, quick: Settings, fault: object, says: str
+    ledger: Ledger, hasty: Settings, fault: object, says: str
 ) -> None:
     batch = make_batch(ledger, 1)
     ailing = True
@@ -147,7 +154,7 @@ def test_a_failed_try_is_followed_by_another_with_the_same_id_and_bytes(
         else:
             fault(request, faulty)
 
-    with consumer(answer) as server, sender(quick):
+    with consumer(answer) as server, sender(hasty):
         hook(ledger, server.url, batch)
         end(ledger, batch)
         eventually(lambda: any(each.failures for each in listed(ledger)))
@@ -163,10 +170,10 @@ def test_a_failed_try_is_followed_by_another_with_the_same_id_and_bytes(
 
 
 def test_success_is_the_status_even_if_the_answer_never_ends(
-    ledger: Ledger, quick: Settings
+    ledger: Ledger, hasty: Settings
 ) -> None:
     batch = make_batch(ledger, 1)
-    with consumer(hangs_after_the_status) as server, sender(quick):
+    with consumer(hangs_after_the_status) as server, sender(hasty):
         hook(ledger, server.url, batch)
         end(ledger, batch)
         eventually(told(ledger, "delivered"))
@@ -264,9 +271,9 @@ def test_two_senders_share_the_work(ledger: Ledger, quick: Settings) -> None:
     assert len(server.received) == len(set(server.ids)) == 100
 
 
-def test_a_consumer_that_hangs_holds_up_nobody_else(ledger: Ledger, quick: Settings) -> None:
+def test_a_consumer_that_hangs_holds_up_nobody_else(ledger: Ledger, hasty: Settings) -> None:
     batch = make_batch(ledger, 60)
-    with consumer(hangs) as hanging, consumer() as well, sender(quick):
+    with consumer(hangs) as hanging, consumer() as well, sender(hasty):
         hook(ledger, hanging.url, batch)
         hook(ledger, well.url, batch)
         end(ledger, batch)
@@ -388,6 +395,41 @@ def test_filters_narrow_a_standing_subscription(ledger: Ledger, quick: Settings)
         eventually(told(ledger, *["delivered"] * 3))
 
     assert sorted(each.batch_id for each in listed(ledger)) == sorted([mine, mine, other])
+
+
+def test_a_database_that_drops_its_connections_delays_and_loses_nothing(
+    ledger: Ledger, quick: Settings
+) -> None:
+    batch = make_batch(ledger, 60)
+    with consumer() as server:
+        hook(ledger, server.url, batch)
+        end(ledger, batch)
+        with sender(quick):
+            for _ in range(3):
+                count = len(server.received)
+                eventually(lambda count=count: len(server.received) > count or count == 60)
+                drop_connections(quick)
+            eventually(lambda: told_all(quick, 60), within_s=40)
+
+    assert len(set(server.ids)) == 60
+
+
+def drop_connections(settings: Settings) -> None:
+    """Let the database end every session but the one that asks for it."""
+    assert settings.database_url is not None
+    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+
+def told_all(settings: Settings, count: int) -> bool:
+    assert settings.database_url is not None
+    statement = "select count(*) from deliveries where state = 'delivered'"
+    with psycopg.connect(settings.database_url.get_secret_value()) as connection:
+        row = connection.execute(statement).fetchone()
+    return row is not None and row[0] == count
 
 
 def test_success_rates_and_ages_are_counted(ledger: Ledger, quick: Settings) -> None:
