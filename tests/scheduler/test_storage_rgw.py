@@ -36,7 +36,8 @@ def storage(settings: Settings) -> Storage:
 def folder(settings: Settings) -> str:
     """A bucket of the test's own, as an address."""
     name = f"test-{uuid.uuid4().hex}"
-    client = boto3.client("s3", endpoint_url=settings.s3_endpoint_url)
+    # A session of its own: the default one remembers other credentials.
+    client = boto3.session.Session().client("s3", endpoint_url=settings.s3_endpoint_url)
     client.create_bucket(Bucket=name)
     client.close()
     return f"s3://{name}/"

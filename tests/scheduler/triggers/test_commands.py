@@ -2,21 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner, Result
 
+from scheduler import logs
+from scheduler.cli import main
 from scheduler.errors import TriggerInvalid
 from scheduler.ledger import subscriptions
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from scheduler.triggers import burial, intake
 from scheduler.triggers.rules import parse_file
-from tests.scheduler.command import enlarger
-from tests.scheduler.triggers.rules import jobs_of, make_arrival
-
-if TYPE_CHECKING:
-    from types_boto3_s3 import S3Client
+from tests.scheduler.command import enlarger, surroundings
+from tests.scheduler.triggers.rules import jobs_of, make_arrival, save_rule
 
 RULES = """
 triggers:
@@ -39,28 +38,30 @@ def settings(settings: Settings, s3_url: str) -> Settings:
 
 
 def test_rules_are_applied_paused_and_removed(
-    settings: Settings, ledger: Ledger, bucket: str, tmp_path: Path
+    settings: Settings, ledger: Ledger, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # In this process, since there are many of them; it keeps its own logging.
+    monkeypatch.setattr(logs, "configure", lambda *_given, **_more: None)
     file = tmp_path / "rules.yaml"
 
-    def triggers(*arguments: str) -> Any:
-        answer = enlarger("triggers", *arguments, settings=settings)
-        assert answer.code == 0, answer.err
+    def triggers(*arguments: str) -> Result:
+        answer = CliRunner().invoke(main, ["triggers", *arguments], env=surroundings(settings))
+        assert answer.exit_code == 0, answer.output
         return answer
 
     added = triggers(
         "add", "--bucket", bucket, "--prefix", "in/", "--to", f"s3://{bucket}/out/{{stem}}"
-    ).out.strip()
+    ).stdout.strip()
     file.write_text(RULES.format(bucket=bucket, scale=3))
-    assert triggers("apply", str(file)).out == f"{added}: changed\nscans: added\n"
-    assert triggers("apply", str(file)).out == f"{added}: unchanged\nscans: unchanged\n"
+    assert triggers("apply", str(file)).stdout == f"{added}: changed\nscans: added\n"
+    assert triggers("apply", str(file)).stdout == f"{added}: unchanged\nscans: unchanged\n"
     triggers("pause", "scans")
     with ledger.begin() as session:
         intake.receive(session, [make_arrival(bucket=bucket), make_arrival("x.tif", bucket=bucket)])
         batch = jobs_of(ledger)
         burial.read(session, "poison", source="a queue")
 
-    listed = [json.loads(line) for line in triggers("list", "--json").out.splitlines()]
+    listed = [json.loads(line) for line in triggers("list", "--json").stdout.splitlines()]
 
     found = {each["name"]: (each["state"], each["jobs"], each["set"]) for each in listed}
     assert found == {added: ("active", 1, {"scale": 3}), "scans": ("paused", 0, {})}
@@ -68,14 +69,14 @@ def test_rules_are_applied_paused_and_removed(
     assert batch == []  # not before the commit
     with ledger.begin() as session:
         assert subscriptions.has_any(session, job.batch_id)
-    assert "1" in triggers("list").out
-    dead = triggers("dead", "--json").json()
+    assert "1" in triggers("list").stdout
+    dead = json.loads(triggers("dead", "--json").stdout)
     assert (dead["body"], dead["source"]) == ("poison", "a queue")
-    assert "made 0 jobs" in triggers("dead", "--retry").err
-    assert "Dropped 1" in triggers("dead", "--drop").err
+    assert "made 0 jobs" in triggers("dead", "--retry").stderr
+    assert "Dropped 1" in triggers("dead", "--drop").stderr
     triggers("remove", "scans")
-    gone = enlarger("triggers", "remove", "scans", settings=settings)
-    assert (gone.code, "no rule 'scans'" in gone.err) == (1, True)
+    triggers("resume", added)
+    triggers("backfill", added)
 
 
 def test_a_rule_that_cannot_be_is_refused_in_one_line(settings: Settings, bucket: str) -> None:
@@ -106,13 +107,11 @@ def test_a_file_that_is_no_file_of_rules_says_what_is_wrong(text: str, reason: s
 
 
 def test_a_rules_webhook_is_subscribed_to_each_of_its_batches(
-    settings: Settings, ledger: Ledger, s3_client: "S3Client", bucket: str
+    settings: Settings, ledger: Ledger, bucket: str
 ) -> None:
-    s3_client.put_object(Bucket=bucket, Key="in/a.jpg", Body=b"x")
-    enlarger(
-        "triggers", "add", "--name", "hooked", "--bucket", bucket, "--prefix", "in/",
-        "--to", f"s3://{bucket}/out/", "--webhook", "https://example.org/done", settings=settings,
-    )  # fmt: skip
+    fields = {"bucket": bucket, "to": f"s3://{bucket}-out/", "webhook": "https://example.org/done"}
+    save_rule(ledger, **fields)
+
     with ledger.begin() as session:
         for key in ("in/b.jpg", "in/c.jpg"):
             intake.receive(session, [make_arrival(key, bucket=bucket)])

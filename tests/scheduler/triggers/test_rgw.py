@@ -74,7 +74,9 @@ def listening(receiver: Receiver) -> Iterator[str]:
 
 def tell(settings: Settings, s3: "S3Client", bucket: str, address: str) -> None:
     """Have a bucket's events sent to an address."""
-    sns = boto3.client("sns", endpoint_url=settings.s3_endpoint_url, region_name="default")
+    sns = boto3.session.Session().client(
+        "sns", endpoint_url=settings.s3_endpoint_url, region_name="default"
+    )
     attributes = {"push-endpoint": address, "OpaqueData": TOKEN}
     topic = sns.create_topic(Name=bucket, Attributes=attributes)["TopicArn"]
     s3.put_bucket_notification_configuration(
@@ -92,7 +94,10 @@ def tell(settings: Settings, s3: "S3Client", bucket: str, address: str) -> None:
 def test_what_ceph_tells_and_what_it_lists_are_the_same_objects(
     ledger: Ledger, settings: Settings, *, versioned: bool
 ) -> None:
-    s3 = boto3.client("s3", endpoint_url=settings.s3_endpoint_url, region_name="us-east-1")
+    # A session of its own: the default one remembers other credentials.
+    s3 = boto3.session.Session().client(
+        "s3", endpoint_url=settings.s3_endpoint_url, region_name="us-east-1"
+    )
     bucket = f"test-{uuid.uuid4().hex}"
     s3.create_bucket(Bucket=bucket)
     if versioned:
