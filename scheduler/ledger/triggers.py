@@ -123,11 +123,10 @@ order by held_arrivals.id limit :limit for update of held_arrivals skip locked
 
 
 def release(session: Session, *, limit: int) -> list[HeldArrival]:
-    """Delete and return what is still held for one rule that is not paused any more."""
+    """Delete and return what is held for one rule that is not paused any more, oldest first."""
     ids = list(session.scalars(_RELEASED, {"limit": limit}))
-    return list(
-        session.scalars(delete(HeldArrival).where(HeldArrival.id.in_(ids)).returning(HeldArrival))
-    )
+    gone = delete(HeldArrival).where(HeldArrival.id.in_(ids)).returning(HeldArrival)
+    return sorted(session.scalars(gone), key=lambda each: each.id)
 
 
 def bury(session: Session, *, source: str, reason: str, body: str) -> None:

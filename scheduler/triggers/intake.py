@@ -56,13 +56,9 @@ def release(ledger: Ledger) -> bool:
     """
     with ledger.begin() as session:
         held = triggers.release(session, limit=HELD_AT_ONCE)
-        by_rule: dict[Any, list[Arrival]] = {}
-        for each in held:
-            by_rule.setdefault(each.trigger_id, []).append(_arrival(each))
-        for trigger_id, arrivals in by_rule.items():
-            trigger = session.get(Trigger, trigger_id)
-            assert trigger is not None, "what is released belongs to a rule that is there"
-            _append(session, trigger, arrivals)
+        if held:
+            trigger = session.get_one(Trigger, held[0].trigger_id)
+            _append(session, trigger, [_arrival(each) for each in held])
     return bool(held)
 
 
