@@ -39,53 +39,48 @@ class Record(NamedTuple):
 
 def records(stream: BinaryIO, at: Cursor) -> Iterator[Record]:
     """Yield the stream's records; the arguments are those of `numbered_lines`."""
-    feed = _Feed(numbered_lines(stream, at, limit=LINE_BYTES))
-    reader = csv.reader(feed, strict=True)
+    lines = numbered_lines(stream, at, limit=LINE_BYTES)
+    again: deque[Line] = deque()
+    taken: list[Line] = []
+    reader = csv.reader(_texts(again, lines, taken), strict=True)
     while True:
-        feed.taken.clear()
         try:
             cells = next(reader)
         except StopIteration:
             return
         except (csv.Error, RowInvalid) as exc:
-            bad = feed.give_back_all_but_one()
+            # The first line is the bad one; the others are read anew.
+            bad, *rest = taken
             yield Record([], bad.number, bad, bad.data, _fault(exc))
-            reader = csv.reader(feed, strict=True)
-            continue
-        if cells:
-            data = b"".join(line.data for line in feed.taken)
-            yield Record(cells, feed.taken[0].number, feed.taken[-1], data)
+            again.extendleft(reversed(rest))
+            reader = csv.reader(_texts(again, lines, taken), strict=True)
+        else:
+            if cells:
+                first, last = taken[0], taken[-1]
+                data = first.data if first is last else b"".join(line.data for line in taken)
+                yield Record(cells, first.number, last, data)
+        taken.clear()
 
 
-def _fault(exc: csv.Error | RowInvalid) -> str:
-    return str(exc) if isinstance(exc, RowInvalid) else f"the row is no CSV: {exc}"
+def _texts(again: deque[Line], lines: Iterator[Line], taken: list[Line]) -> Iterator[str]:
+    """Give lines to a `csv.reader`, which asks for no more than the record at hand needs.
 
-
-class _Feed:
-    """Gives lines to a `csv.reader`, which asks for no more than the record at hand needs."""
-
-    def __init__(self, lines: Iterator[Line]) -> None:
-        self._lines = lines
-        self._again: deque[Line] = deque()
-        self.taken: list[Line] = []
-
-    def __iter__(self) -> Iterator[str]:
-        return self
-
-    def __next__(self) -> str:
-        line = self._again.popleft() if self._again else next(self._lines)
-        self.taken.append(line)
-        if len(self.taken) > RECORD_LINES:
+    Args:
+        again: Where they come from first.
+        lines: And then.
+        taken: What was given since somebody cleared it.
+    """
+    while line := again.popleft() if again else next(lines, None):
+        taken.append(line)
+        if len(taken) > RECORD_LINES:
             raise RowInvalid(
                 f"the row goes on over more than {RECORD_LINES} lines; is a quote open?"
             )
         if b"\0" in line.data:
             reason = "the row holds a NUL character; remove it"
             raise RowInvalid(reason)
-        return line.text()
+        yield line.text()
 
-    def give_back_all_but_one(self) -> Line:
-        """Keep the record's first line as the bad one, and read the others anew."""
-        bad, *rest = self.taken
-        self._again.extendleft(reversed(rest))
-        return bad
+
+def _fault(exc: csv.Error | RowInvalid) -> str:
+    return str(exc) if isinstance(exc, RowInvalid) else f"the row is no CSV: {exc}"

@@ -29,7 +29,7 @@ class Globs:
             wanted = _any(self._include, relative)
         else:
             wanted = relative.lower().endswith(IMAGE_SUFFIXES)
-        return wanted and not _any(self._exclude, relative)
+        return wanted and not (self._exclude and _any(self._exclude, relative))
 
 
 def _any(patterns: Sequence[re.Pattern[str]], relative: str) -> bool:

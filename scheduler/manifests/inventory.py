@@ -9,6 +9,7 @@ of some hours ago; what is gone by now fails as a job.
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field, ValidationError
@@ -189,13 +190,14 @@ class Inventory:
         self, document: Document, place: dict[str, int]
     ) -> Iterator[tuple[Entry | None, str | None, Any]]:
         names = [_canonical(name) for name in self._manifest.file_schema.split(",")]
-        positions = [names.index(name) if name in names else None for name in COLUMNS]
+        # One past the end, where a None is put, for what the inventory has not.
+        pick = itemgetter(*(names.index(name) if name in names else len(names) for name in COLUMNS))
         with document.reading(place["offset"]) as stream:
             for record in records(stream, place):
                 after = {"offset": record.last.end, "line": record.last.number}
                 cells = record.cells
                 if record.fault is None and len(cells) == len(names):
-                    yield Entry(*(p if p is None else cells[p] for p in positions)), None, after
+                    yield Entry._make(pick((*cells, None))), None, after
                 else:
                     fault = record.fault or f"the row has {len(cells)} columns, not {len(names)}"
                     yield None, f"{document.address}: {fault}", after

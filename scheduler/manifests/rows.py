@@ -133,4 +133,6 @@ class Source(Protocol):
 
 def unstorable(text: str) -> bool:
     """Whether a text holds what no database column and no JSON file can: NUL, half a character."""
+    if text.isascii():
+        return "\0" in text
     return "\0" in text or any("\ud800" <= letter <= "\udfff" for letter in text)

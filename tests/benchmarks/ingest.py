@@ -4,54 +4,73 @@ From the manifest's bytes to rows that a dispatcher may take: read, parsed, chec
 committed with their counters and the reader's cursor, a chunk at a time.
 """
 
+import gzip
+import hashlib
 import json
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
+import boto3
 import psycopg
+import pyarrow
+from pyarrow import parquet
 
-from scheduler.ingest import Reader
-from scheduler.ledger import batches
 from scheduler.ledger.intake import COLUMNS
-from scheduler.ledger.session import Ledger
-from scheduler.manifests import open_source
 from scheduler.settings import Settings
-from scheduler.storage import open_storage
-from tests.benchmarks.figures import Figure, Report, load
-from tests.benchmarks.servers import Servers
-from tests.factories import make_submission
+from tests.benchmarks.figures import Figure, Report, load, megabytes
+from tests.benchmarks.reading import read
+from tests.benchmarks.servers import Servers, child_environment
+from tests.s3server import s3_server
 
 ROWS = 100_000
 ROUNDS = 3
+MANY = 10
+"""How many times as many rows the memory is measured with."""
+GROWTH_BYTES = 50_000_000
+KEYS = {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench"}
+CREDENTIALS = {
+    "region_name": "us-east-1",
+    "aws_access_key_id": "bench",
+    "aws_secret_access_key": "bench",
+}
+KINDS = (
+    "JSON lines with arguments",
+    "half of them doubles",
+    "Inventory, CSV.gz",
+    "Inventory, Parquet",
+)
 
 
 def run(servers: Servers) -> Report:
     """Measure each kind of manifest in rounds, and take the medians."""
-    figures = tuple(
-        measured(servers, name, target, write)
-        for name, target, write in (
-            ("JSON lines with arguments", 0.4, write_jsonl),
-            ("JSON lines, half of them doubles", 0.2, write_doubles),
+    with s3_server() as url:
+        plain, doubles = write_jsonl(servers.folder), write_doubles(servers.folder)
+        stored = [write_inventory(url, kind) for kind in ("CSV", "Parquet")]
+        sources = (plain.as_uri(), doubles.as_uri(), *stored)
+        figures = tuple(
+            measured(servers, url, source, f"rows into the ledger: {name}", target)
+            for source, name, target in zip(sources, KINDS, (0.4, 0.2, 0.4, 0.4), strict=True)
         )
-    )
     notes = (f"rows: {ROUNDS} rounds of {ROWS:,}; load {load()}",)
-    return Report(figures=figures, notes=notes)
+    return Report(figures=(*figures, memory(servers)), notes=notes)
 
 
-def measured(servers: Servers, name: str, target: float, write: Callable[[Path], Path]) -> Figure:
-    """Read one kind of manifest in rounds, each beside the COPY of what it became."""
-    manifest = write(servers.folder)
+def measured(servers: Servers, s3_url: str, source: str, name: str, target: float) -> Figure:
+    """Read one manifest in rounds, each beside the COPY of what it became."""
     ours: list[float] = []
     plain: list[float] = []
     for _ in range(ROUNDS):
         with servers.system() as settings:
-            ours.append(our_rate(settings, manifest))
+            ours.append(ROWS / seconds_to_read(settings, s3_url, source))
             plain.append(plain_rate(settings))
     ratio = statistics.median(one / base for one, base in zip(ours, plain, strict=True))
     return Figure(
-        name=f"rows into the ledger: {name}",
+        name=name,
         measured=f"{statistics.median(ours):,.0f} rows/s",
         baseline=f"plain COPY of the same rows: {statistics.median(plain):,.0f} rows/s",
         ratio=f"{ratio:.2f} x",
@@ -60,9 +79,36 @@ def measured(servers: Servers, name: str, target: float, write: Callable[[Path],
     )
 
 
-def write_jsonl(folder: Path) -> Path:
+def memory(servers: Servers) -> Figure:
+    """Compare what a process of its own has at most for few rows and for many."""
+    few, many = (
+        peak_of(servers, write_jsonl(servers.folder, rows)) for rows in (ROWS, ROWS * MANY)
+    )
+    return Figure(
+        name=f"memory to read {ROWS * MANY:,} rows",
+        measured=megabytes(many),
+        baseline=f"{ROWS:,} rows: {megabytes(few)}",
+        ratio=f"+ {megabytes(many - few)}",
+        target=f"+ {megabytes(GROWTH_BYTES)}",
+        met=many - few < GROWTH_BYTES,
+    )
+
+
+def peak_of(servers: Servers, manifest: Path) -> int:
+    """Read a manifest in a process of its own and return the most memory that it had, in bytes."""
+    with servers.system() as settings:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.benchmarks.reading", manifest.as_uri()],
+            env=child_environment(settings),
+            stdout=subprocess.PIPE,
+            check=True,
+        )
+    return int(done.stdout)
+
+
+def write_jsonl(folder: Path, rows: int = ROWS) -> Path:
     """Write rows with arguments, of which some are the same, and a column that passes through."""
-    return _write(folder / "rows.jsonl", (_row(number) for number in range(ROWS)))
+    return _write(folder / f"{rows}.jsonl", (_row(number) for number in range(rows)))
 
 
 def write_doubles(folder: Path) -> Path:
@@ -83,34 +129,51 @@ def _row(number: int) -> str:
 
 
 def _write(path: Path, rows: Iterable[str]) -> Path:
-    path.write_text("".join(row + "\n" for row in rows))
+    with path.open("w") as file:
+        file.writelines(row + "\n" for row in rows)
     return path
 
 
-def our_rate(settings: Settings, manifest: Path) -> float:
-    """Return rows a second from the first byte of a manifest to the last waiting job.
+def write_inventory(s3_url: str, kind: str) -> str:
+    """Store an inventory with one data file; return the address of its manifest."""
+    client = boto3.client("s3", endpoint_url=s3_url, **CREDENTIALS)
+    bucket = f"inventory-{kind.lower()}"
+    client.create_bucket(Bucket=bucket)
+    keys = [f"2024/{number % 1000:03}/IMG_{number:07}.jpg" for number in range(ROWS)]
+    data = _parquet(keys) if kind == "Parquet" else _csv(keys)
+    md5 = hashlib.md5(data).hexdigest()
+    manifest = {
+        "sourceBucket": "photos",
+        "destinationBucket": f"arn:aws:s3:::{bucket}",
+        "fileFormat": kind,
+        "fileSchema": "Bucket, Key, Size",
+        "files": [{"key": "data/0", "size": len(data), "MD5checksum": md5}],
+    }
+    client.put_object(Bucket=bucket, Key="data/0", Body=data)
+    client.put_object(Bucket=bucket, Key="manifest.json", Body=json.dumps(manifest).encode())
+    client.close()
+    return f"s3://{bucket}/manifest.json"
+
+
+def _csv(keys: Iterable[str]) -> bytes:
+    return gzip.compress("".join(f'"photos","{key}","1000"\n' for key in keys).encode())
+
+
+def _parquet(keys: list[str]) -> bytes:
+    columns = {"bucket": ["photos"] * len(keys), "key": keys, "size": [1000] * len(keys)}
+    sink = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table(columns), sink)
+    return bytes(sink.getvalue())
+
+
+def seconds_to_read(settings: Settings, s3_url: str, source: str) -> float:
+    """Return the seconds from the first byte of a manifest to the last waiting job.
 
     The results go to S3, as those of millions of rows do; nothing of it is reached for.
     """
-    ledger = Ledger(settings)
-    storage = open_storage(settings)
-    version = open_source(storage, manifest.as_uri()).version()
-    made = make_submission(
-        source=manifest.as_uri(),
-        source_version=version,
-        destination="s3://results/large/",
-        arguments='{"scale": 2}',
-        options='{"include": [], "exclude": [], "in_place": false}',
-    )
-    with ledger.begin() as session:
-        batches.submit(session, made, again=False)
-    reader = Reader(ledger, storage, settings, read=lambda: None)
-    began = time.perf_counter()
-    while reader.step():
-        pass
-    seconds = time.perf_counter() - began
-    ledger.close()
-    return ROWS / seconds
+    os.environ.update(KEYS)
+    changes = {"s3_endpoint_url": s3_url, "s3_addressing_style": "path"}
+    return read(settings.model_copy(update=changes), source)
 
 
 def plain_rate(settings: Settings) -> float:
