@@ -32,13 +32,13 @@ YES = ("1", "true", "yes")
 Entries = list[dict[str, Any]]
 
 
-def find(connection: Connection, request: Request, path: str, owner: str, text: str) -> Standing:
+async def find(request: Request, path: str, owner: str, text: str) -> Standing:
     """Return where the request stands that a path names.
 
     Raises:
         RequestUnknown: There is none, or it is somebody else's, or another endpoint's.
     """
-    found = requests.find(connection, paths.request_id(text))
+    found: Standing | None = await request.app.state.lookups.find(paths.request_id(text))
     if found is None or found.owner != owner or not paths.names(path, found.endpoint):
         raise paths.unknown(text)
     return found

@@ -29,6 +29,7 @@ from scheduler.api.following import Followed
 from scheduler.api.hub import Hub
 from scheduler.api.keyring import Keyring
 from scheduler.api.lines import Lines
+from scheduler.api.lookups import Lookups
 from scheduler.api.metrics import HttpFigures
 from scheduler.api.readiness import Readiness
 from scheduler.broker import connect, redis_url
@@ -103,6 +104,7 @@ def _furnish(state: State, settings: Settings) -> None:
     state.intake = Intake(state.room, state.publisher, max_bytes=settings.max_input_bytes)
     state.keyring = Keyring(ledger)
     state.lines = Lines(ledger)
+    state.lookups = Lookups(ledger)
     state.receiver = Receiver(ledger, settings, partial(_fetched, state.storage))
     redis = Redis.from_url(redis_url(settings), socket_timeout=10, health_check_interval=25)
     state.hub = Hub(ledger, redis, stream=settings.redis_prefix + STREAM)

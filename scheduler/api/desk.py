@@ -7,8 +7,10 @@ it is never dispatched. Only what can't be a request at all is refused at once.
 import hashlib
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -35,12 +37,14 @@ from scheduler.ledger.intake import NewJob
 from scheduler.ledger.keys import Caller
 from scheduler.ledger.lapses import MAX_FAILURES
 from scheduler.ledger.requests import NewRequest
-from scheduler.ledger.session import Ledger, database_time
+from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.ledger.webhook_tables import Style
 from scheduler.live import FOLLOWED
 
 MAX_SEED = 2**63
+FLEET_S = 1.0
+"""How long it is believed what a look at the fleet has shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,7 @@ class Desk:
         self._intake = intake
         self._lines = lines
         self._rates = Rates()
+        self._obstacles: dict[str, tuple[float, str | None]] = {}
 
     def submit(self, submission: Submission) -> Accepted:
         """Write a request, or find the one that was made under the same idempotency key.
@@ -192,7 +197,7 @@ class Desk:
         folder = self._room.result_folder()
         with self._ledger.begin() as session:
             if checked.complaints is None:
-                _check_fleet(session, checked.pipeline)
+                self._check_fleet(session, checked.pipeline)
             row = _row(submission, checked, folder)
             if transient:
                 row = self._hidden(row)
@@ -210,6 +215,15 @@ class Desk:
                     owner=submission.caller.owner,
                 )
         return Accepted(id=job_id, position=position)
+
+    def _check_fleet(self, session: Session, pipeline: str) -> None:
+        """Refuse what no worker could do, as far as the fleet was known a second ago."""
+        at, reason = self._obstacles.get(pipeline, (-FLEET_S, None))
+        if time.monotonic() - at >= FLEET_S:
+            reason = fleet.obstacle(session, pipeline)
+            self._obstacles[pipeline] = (time.monotonic(), reason)
+        if reason is not None:
+            raise NobodyReady(f"endpoint: {reason}", field="endpoint")
 
     def _hidden(self, row: NewJob) -> NewJob:
         """Return a row whose arguments only a worker with our key can read."""
@@ -257,7 +271,8 @@ class Desk:
         transient: bool,
     ) -> None:
         """Note which files the request leaves behind, and for how long."""
-        expires_at = self._room.expiry(database_time(session), submission.wishes.lifetime_s)
+        # By this host's clock: next to a lifetime, the difference to the ledger's is nothing.
+        expires_at = self._room.expiry(datetime.now(UTC), submission.wishes.lifetime_s)
         leftover = Leftover(
             job_id=job_id,
             folder=folder,
@@ -297,9 +312,3 @@ def _row(submission: Submission, checked: Checked, folder: str) -> NewJob:
         seed=seed if seed is not None else secrets.randbelow(MAX_SEED),
         error=json.dumps(error) if error else None,
     )
-
-
-def _check_fleet(session: Session, pipeline: str) -> None:
-    reason = fleet.obstacle(session, pipeline)
-    if reason is not None:
-        raise NobodyReady(f"endpoint: {reason}", field="endpoint")

@@ -3,11 +3,12 @@
 Pure ASGI: it is passed by every poll of a status, and by streams that stay open for hours.
 """
 
+import itertools
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
-from uuid import uuid4
 
 import structlog
 from starlette.datastructures import MutableHeaders
@@ -59,13 +60,16 @@ class Edge:
         self._figures = figures
         self._places = Places(settings)
         self._trusted = settings.trusted_proxies
+        # Drawn once: to ask the system for each would hand the interpreter's lock to other threads.
+        self._prefix = secrets.token_hex(10)
+        self._numbers = itertools.count()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = Answer(send, request_id=uuid4().hex)
+        answer = Answer(send, request_id=f"{self._prefix}{next(self._numbers):012x}")
         began = time.perf_counter()
         with structlog.contextvars.bound_contextvars(request=answer.request_id):
             try:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
@@ -18,6 +19,7 @@ from scheduler.api.places import Area
 from scheduler.ledger import requests
 from scheduler.ledger.keys import Caller
 from scheduler.ledger.requests import Standing
+from scheduler.ledger.session import Ledger
 
 router = APIRouter(prefix="/queue", tags=["queue"])
 
@@ -27,16 +29,14 @@ REQUEST = "/{path:path}/requests/{request_id}"
 
 
 @router.get(REQUEST + "/status")
-def read_status(
+async def read_status(
     path: str, request_id: str, request: Request, caller: RequestsCaller, logs: str = ""
 ) -> Response:
     """Tell where a request stands."""
-    state = request.app.state
-    with state.ledger.autocommit(durable=False) as connection:
-        standing = answers.find(connection, request, path, caller.owner, request_id)
-        entries: Entries | None = None
-        if logs.lower() in answers.YES:
-            entries = answers.log_entries(connection, state.hub, standing.id)[1]
+    standing = await answers.find(request, path, caller.owner, request_id)
+    entries: Entries | None = None
+    if logs.lower() in answers.YES:
+        entries = (await run_in_threadpool(_log, request, standing))[1]
     addresses = answers.urls(request, standing.endpoint, standing.id)
     document = answers.status(standing, addresses, entries)
     return answers.answer(document, answers.status_code(standing), standing.id)
@@ -47,7 +47,7 @@ async def stream_status(
     path: str, request_id: str, request: Request, caller: RequestsCaller, logs: str = ""
 ) -> Response:
     """Tell where a request stands, again at each change, until it has ended."""
-    standing = await run_in_threadpool(_find, request, path, caller, request_id)
+    standing = await answers.find(request, path, caller.owner, request_id)
     return StreamingResponse(
         _events(request, standing, logs=logs.lower() in answers.YES),
         media_type="text/event-stream",
@@ -57,19 +57,20 @@ async def stream_status(
 
 @router.get(REQUEST + "/response", include_in_schema=False)
 @router.get(REQUEST)
-def read_result(path: str, request_id: str, request: Request, caller: RequestsCaller) -> Response:
+async def read_result(
+    path: str, request_id: str, request: Request, caller: RequestsCaller
+) -> Response:
     """Return the result, or why there is none."""
     state = request.app.state
-    standing = _find(request, path, caller, request_id)
-    return answers.result(state.ledger, state.publisher, standing)
+    standing = await answers.find(request, path, caller.owner, request_id)
+    return await run_in_threadpool(answers.result, state.ledger, state.publisher, standing)
 
 
 @router.put(REQUEST + "/cancel")
-def cancel(path: str, request_id: str, request: Request, caller: RequestsCaller) -> Response:
+async def cancel(path: str, request_id: str, request: Request, caller: RequestsCaller) -> Response:
     """Let a request not run; what runs already may finish all the same."""
-    standing = _find(request, path, caller, request_id)
-    with request.app.state.ledger.begin() as session:
-        accepted = requests.cancel(session, standing.id)
+    standing = await answers.find(request, path, caller.owner, request_id)
+    accepted = await run_in_threadpool(_cancel, request.app.state.ledger, standing.id)
     word = "CANCELLATION_REQUESTED" if accepted else "ALREADY_COMPLETED"
     return answers.answer({"status": word}, 202 if accepted else 400, standing.id)
 
@@ -105,9 +106,9 @@ async def take_in(endpoint: str, request: Request, caller: Caller) -> Accepted:
     return accepted
 
 
-def _find(request: Request, path: str, caller: Caller, request_id: str) -> Standing:
-    with request.app.state.ledger.autocommit(durable=False) as connection:
-        return answers.find(connection, request, path, caller.owner, request_id)
+def _cancel(ledger: Ledger, request_id: UUID) -> bool:
+    with ledger.begin() as session:
+        return requests.cancel(session, request_id)
 
 
 async def _events(request: Request, standing: Standing, *, logs: bool) -> AsyncIterator[str]:

@@ -25,7 +25,7 @@ async def run(path: str, request: Request, caller: RequestsCaller) -> Response:
     """Do a request and answer with its result."""
     accepted = await take_in(path, request, caller)
     state = request.app.state
-    standing = await run_in_threadpool(_find, state.ledger, accepted.id)
+    standing = await state.lookups.find(accepted.id)
     gone = asyncio.ensure_future(_gone(request))
     try:
         ended = await _ended(request, standing, gone)
@@ -58,13 +58,6 @@ async def _gone(request: Request) -> None:
     """Return once the caller has hung up."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _find(ledger: Ledger, request_id: UUID) -> Standing:
-    with ledger.autocommit(durable=False) as connection:
-        found = requests.find(connection, request_id)
-    assert found is not None, "it was just written"
-    return found
 
 
 def _give_up(ledger: Ledger, request_id: UUID) -> None:

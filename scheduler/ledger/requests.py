@@ -139,6 +139,13 @@ _FIND = text(f"""
 from requests cross join jobs left join queue_counters on queue_counters.batch_id = jobs.batch_id
 where requests.id = :id and jobs.id = :id
 """)
+_FIND_ALL = text(f"""
+{_STANDING}
+from unnest(cast(:ids as uuid[])) as asked(id)
+    join requests on requests.id = asked.id
+    join jobs on jobs.id = asked.id
+    left join queue_counters on queue_counters.batch_id = jobs.batch_id
+""")
 _CHANGED = text(f"""
 {_STANDING}
 from unnest(cast(:ids as uuid[]), cast(:marks as text[])) as known(id, mark)
@@ -154,6 +161,11 @@ def find(connection: Session | Connection, request_id: UUID) -> Standing | None:
     """Return where a request stands; None where there is none."""
     row = connection.execute(_FIND, {"id": request_id}).one_or_none()
     return None if row is None else _standing(row._mapping)
+
+
+def find_all(connection: Session | Connection, ids: Sequence[UUID]) -> list[Standing]:
+    """Return where requests stand, of those that there are, in any order."""
+    return [_standing(row._mapping) for row in connection.execute(_FIND_ALL, {"ids": list(ids)})]
 
 
 def changed(connection: Session | Connection, known: Mapping[UUID, str]) -> list[Standing]:

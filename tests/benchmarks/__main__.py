@@ -11,6 +11,7 @@ import structlog
 from rich.console import Console
 
 from tests.benchmarks import (
+    api,
     clarity,
     compact,
     company,
@@ -31,6 +32,7 @@ from tests.benchmarks.figures import load, show
 from tests.benchmarks.servers import servers
 
 BENCHMARKS = {
+    "api": api.run,
     "turnover": turnover.run,
     "device": overlap.run,
     "latency": latency.run,
