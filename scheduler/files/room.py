@@ -274,13 +274,15 @@ class Draft:
 
         Raises:
             ObjectTooLarge: There are more than the limit now.
+            StorageUnavailable: The local disk is full.
         """
         self.size += len(data)
         if self.size > self._max_bytes:
             reason = f"the file has more than {self._max_bytes:,} bytes, the limit"
             raise ObjectTooLarge(reason)
         self._digest.update(data)
-        self._file.write(data)
+        with self._disk_errors():
+            self._file.write(data)
 
     def finish(self) -> tuple[str, Path]:
         """Return the digest and where the bytes are.
@@ -291,5 +293,14 @@ class Draft:
         if self.size == 0:
             reason = "the file is empty; send its bytes as the request's body"
             raise FileRefused(reason)
-        self._file.flush()
+        with self._disk_errors():
+            self._file.flush()
         return self._digest.hexdigest(), Path(self._file.name)
+
+    @contextmanager
+    def _disk_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as exc:
+            reason = f"uploads wait in {tempfile.gettempdir()} (TMPDIR), and {exc.strerror}"
+            raise StorageUnavailable(reason) from exc

@@ -1,9 +1,12 @@
 """What orchestrators and operators see of a live server."""
 
+import resource
+
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
+from scheduler.api import server
 from scheduler.ledger import triggers
 from scheduler.ledger.fleet import EndedFigure, Figures, StageFigure
 from scheduler.settings import Settings
@@ -53,6 +56,17 @@ def test_the_figures_are_those_of_the_ledger_and_of_http(api: Live) -> None:
         found
     )
     assert not any("secret" in part for sample in found for part in sample)
+
+
+def test_a_server_may_have_as_many_connections_as_the_system_allows() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = before[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most // 2, most))
+        server.raise_file_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (most, most)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_the_figures_need_a_key_for_them(api: Live) -> None:

@@ -21,13 +21,14 @@ from scheduler.errors import (
     ObjectMissing,
     ObjectTooLarge,
     ResultForgotten,
+    StorageUnavailable,
 )
 from scheduler.files import data_uri
 from scheduler.files.intake import Intake
 from scheduler.files.names import disposition, safe_name, safe_type
 from scheduler.files.published import Publisher
 from scheduler.files.purge import Purger
-from scheduler.files.room import PART_BYTES, FileRoom, Part
+from scheduler.files.room import PART_BYTES, Draft, FileRoom, Part
 from scheduler.files.signing import SEALED, Signer
 from scheduler.ledger import files
 from scheduler.ledger.files import HostedFile, Leftover
@@ -210,6 +211,13 @@ def test_an_upload_is_never_more_than_the_limit_and_never_replaced(house: House)
         other.write(b"second")
         with pytest.raises(FileRefused, match="already"):
             house.room.keep(file, other)
+
+
+def test_a_full_disk_is_no_bug_and_no_fault_of_the_client() -> None:
+    with Path("/dev/full").open("wb", buffering=0) as full:
+        draft = Draft(file=full, max_bytes=100)
+        with pytest.raises(StorageUnavailable, match="TMPDIR"):
+            draft.write(b"abc")
 
 
 def test_a_token_ends_and_is_good_for_its_owner_alone() -> None:
