@@ -182,7 +182,8 @@ class Settings(BaseSettings):
 
     event_queues: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
-        description="Addresses of SQS queues of bucket events, with commas between them.",
+        description="Addresses of SQS queues of bucket events, or of Redis lists "
+        "(redis://host:6379/0#key), with commas between them.",
     )
     event_token: SecretStr | None = Field(
         default=None,

@@ -128,10 +128,24 @@ def _parsed(body: str | bytes) -> dict[str, Any]:
         value = from_json(body, allow_inf_nan=False)
     except ValueError as exc:
         raise EventInvalid(f"event: is no JSON: {exc}", field="event") from exc
+    if isinstance(value, list):
+        return {"Records": _pushed(value)}
     if not isinstance(value, dict):
         reason = "event: is no JSON object"
         raise EventInvalid(reason, field="event")
     return value
+
+
+def _pushed(entries: list[Any]) -> list[Any]:
+    """Return the records of what MinIO pushes to a Redis list."""
+    records: list[Any] = []
+    for entry in entries:
+        event = entry.get("Event") if isinstance(entry, dict) else None
+        if not isinstance(event, list):
+            reason = 'event: is a list, and not one of MinIO\'s, such as [{"Event": [...]}]'
+            raise EventInvalid(reason, field="event")
+        records += event
+    return records
 
 
 def _gathered(records: list[Any]) -> Document:

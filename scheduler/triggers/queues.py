@@ -6,7 +6,6 @@ are found taken. So messages may be lost to us and doubled by the queue, and no 
 
 import re
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,13 +16,13 @@ import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from models.errors import WorldError
 from scheduler.duties import Duty, attended
 from scheduler.errors import QueueUnavailable, SettingsInvalid
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from scheduler.stopping import stop_event
-from scheduler.triggers import burial, intake
+from scheduler.triggers.lists import SCHEMES, ListReader
+from scheduler.triggers.taking import Message, take
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -67,10 +66,17 @@ def run(settings: Settings) -> None:
 
 def duties(ledger: Ledger, settings: Settings) -> list[Duty]:
     """Return a duty for each queue that the settings name."""
-    return [
-        Duty(f"queue {url}", Poller(ledger, settings, url).step, settings.poll_s)
-        for url in settings.event_queues
-    ]
+    found: list[Duty] = []
+    for address in settings.event_queues:
+        taker = _taker(ledger, settings, address)
+        found.append(Duty(f"queue {taker.name}", taker.step, settings.poll_s))
+    return found
+
+
+def _taker(ledger: Ledger, settings: Settings, address: str) -> "Poller | ListReader":
+    if address.startswith(SCHEMES):
+        return ListReader(ledger, address)
+    return Poller(ledger, settings, address)
 
 
 class Poller:
@@ -80,7 +86,7 @@ class Poller:
         self, ledger: Ledger, settings: Settings, url: str, *, visibility_s: int = VISIBILITY_S
     ) -> None:
         self._ledger = ledger
-        self._url = url
+        self._url = self.name = url
         self._visibility_s = visibility_s
         self._client = _connect(settings, url)
 
@@ -122,37 +128,11 @@ class Poller:
         return reply.get("Messages", [])
 
     def _take(self, messages: "Sequence[MessageTypeDef]") -> None:
-        """Commit all messages' jobs together; where a bug prevents that, each by itself."""
-        try:
-            self._commit(messages)
-        except WorldError:
-            raise
-        except Exception as exc:  # noqa: BLE001 - a bug of ours, whatever it be
-            if len(messages) > 1:
-                for message in messages:
-                    self._take([message])
-                return
-            log.error("event.broken", queue=self._url, error=repr(exc))
-            self._bury_broken(messages[0], exc)
-
-    def _commit(self, messages: "Sequence[MessageTypeDef]") -> None:
-        with self._ledger.begin() as session:
-            arrivals = [
-                arrival
-                for message in messages
-                for arrival in burial.read(session, message["Body"], source=self._source(message))
-            ]
-            made = intake.receive(session, arrivals)
-        log.info("events.taken", queue=self._url, messages=len(messages), jobs=made)
-
-    def _bury_broken(self, message: "MessageTypeDef", exc: Exception) -> None:
-        trace = "".join(traceback.format_exception(exc))
-        with self._ledger.begin() as session:
-            reason = f"event: taking it met a bug, please report it:\n{trace}"
-            burial.bury(session, message["Body"], source=self._source(message), reason=reason)
-
-    def _source(self, message: "MessageTypeDef") -> str:
-        return f"{self._url}#{message['MessageId']}"
+        jobs = take(
+            self._ledger,
+            [Message(each["Body"], f"{self._url}#{each['MessageId']}") for each in messages],
+        )
+        log.info("events.taken", queue=self._url, messages=len(messages), jobs=jobs)
 
     @contextmanager
     def _hidden(self, messages: "Sequence[MessageTypeDef]") -> Iterator[None]:

@@ -17,7 +17,8 @@ import structlog
 from scheduler.errors import EventInvalid, EventRefused
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
-from scheduler.triggers import burial, documents, intake, sns
+from scheduler.triggers import documents, sns
+from scheduler.triggers.taking import Message, take
 
 log = structlog.get_logger()
 
@@ -77,8 +78,7 @@ class Receiver:
         return self._take(message.message, source=message.topic)
 
     def _take(self, text: str, *, source: str) -> int:
-        with self._ledger.begin() as session:
-            made = intake.receive(session, burial.read(session, text, source=source))
+        made = take(self._ledger, [Message(text, source)])
         log.info("events.received", source=source, jobs=made)
         return made
 

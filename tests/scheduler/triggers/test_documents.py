@@ -55,6 +55,13 @@ def test_eventbridge_inside_of_sns_is_unwrapped() -> None:
     assert only(wrapped).key == KEY
 
 
+def test_what_minio_pushes_to_a_redis_list_is_understood() -> None:
+    records = json.loads(document("minio"))["Records"]
+    pushed = json.dumps([{"Event": records, "EventTime": "2026-11-24T09:30:00.512Z"}])
+
+    assert only(pushed).identity == only(document("minio")).identity
+
+
 def test_several_records_and_a_version_of_null() -> None:
     first, second = documents.read(document("s3-versioned")).arrivals
 
@@ -83,7 +90,9 @@ def test_what_is_no_creation_is_no_arrival_and_no_fault(body: str) -> None:
     ("body", "reason"),
     [
         ("", "no JSON"),
-        ("[1]", "no JSON object"),
+        ("1", "no JSON object"),
+        ("[1]", "not one of MinIO's"),
+        ('[{"Event": 1}]', "not one of MinIO's"),
         ('{"Records": 3}', "neither"),
         ('{"hello": "world"}', "neither"),
         ("[" * 100_000, "no JSON"),
