@@ -3,6 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -16,6 +17,7 @@ from models.errors import RequestError, WorldError
 from scheduler.errors import StorageUnavailable
 from scheduler.jobs_of_rows import Intake, storable
 from scheduler.ledger import batches, fleet, intake
+from scheduler.ledger.intake import Chunk
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState
 from scheduler.manifests import Dialect, Item, Source, open_source
@@ -39,10 +41,19 @@ class Reading:
     intake: Intake
 
 
+@dataclass(frozen=True)
+class Ahead:
+    """A batch's next chunk, which is made while the one before it is being committed."""
+
+    batch_id: UUID
+    chunk: Future[Chunk]
+
+
 class Reader:
     """The scheduler's duty to read: one chunk of each batch in turn, so that none waits for long.
 
-    Its memory is only open streams; where each stands is committed with every chunk.
+    Its memory is only open streams, and one chunk ahead where a single batch is being read; where
+    each stands is committed with every chunk.
     """
 
     def __init__(
@@ -54,6 +65,8 @@ class Reader:
         self._read = read
         self._open: dict[UUID, Reading] = {}
         self._not_before: dict[UUID, float] = {}
+        self._ahead: Ahead | None = None
+        self._helper = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read-ahead")
 
     def step(self) -> bool:
         """Read one chunk of every batch that is in state `reading`; return whether any was.
@@ -66,9 +79,11 @@ class Reader:
         now = time.monotonic()
         found = [batch for batch in found if self._not_before.get(batch.id, now) <= now]
         self._open = {b.id: self._open[b.id] for b in found if b.id in self._open}
+        if self._ahead is not None and self._ahead.batch_id not in self._open:
+            self._ahead = None
         for batch in found:
             try:
-                self._read_chunk(batch)
+                self._read_chunk(batch, alone=len(found) == 1)
             except RequestError as exc:
                 self._give_up(batch, exc)
             except StorageUnavailable as exc:
@@ -81,21 +96,44 @@ class Reader:
             self._read()
         return bool(found)
 
-    def _read_chunk(self, batch: Batch) -> None:
-        reading = self._open.get(batch.id)
-        if reading is None or reading.cursor != batch.cursor:
-            reading = self._open[batch.id] = self._begin(batch)
-        size = self._settings.ingest_rows if reading.cursor is not None else FIRST_ROWS
-        entries = list(islice(reading.entries, size))
-        reading.intake.obstacles = self._obstacles(batch)
-        chunk = reading.intake.chunk(entries, before=reading.cursor, last=len(entries) < size)
+    def _read_chunk(self, batch: Batch, *, alone: bool) -> None:
+        chunk = self._made_ahead(batch) or self._make(batch, self._reading(batch))
+        if alone and not chunk.last:
+            made = self._helper.submit(self._make, batch, self._open[batch.id])
+            self._ahead = Ahead(batch.id, made)
         with self._ledger.begin() as session:
             added = intake.append(session, batch.id, chunk)
             stopped = added and self._is_too_bad(session, batch)
         if not added or stopped or chunk.last:
             del self._open[batch.id]
-        else:
-            reading.cursor = chunk.cursor
+
+    def _made_ahead(self, batch: Batch) -> Chunk | None:
+        """Return the chunk that was made ahead, if it is the one behind the committed cursor."""
+        if self._ahead is None or self._ahead.batch_id != batch.id:
+            return None
+        made, self._ahead = self._ahead.chunk, None
+        chunk = made.result()
+        if chunk.before == batch.cursor:
+            return chunk
+        del self._open[batch.id]  # It has read on from another place.
+        return None
+
+    def _reading(self, batch: Batch) -> Reading:
+        """Return a batch's open source at the committed cursor."""
+        reading = self._open.get(batch.id)
+        if reading is None or reading.cursor != batch.cursor:
+            reading = self._open[batch.id] = self._begin(batch)
+        return reading
+
+    def _make(self, batch: Batch, reading: Reading) -> Chunk:
+        """Read a batch's next chunk; from then on the source stands behind it."""
+        before = reading.cursor
+        size = self._settings.ingest_rows if before is not None else FIRST_ROWS
+        entries = list(islice(reading.entries, size))
+        reading.intake.obstacles = self._obstacles(batch)
+        chunk = reading.intake.chunk(entries, before=before, last=len(entries) < size)
+        reading.cursor = chunk.cursor
+        return chunk
 
     def _is_too_bad(self, session: Session, batch: Batch) -> bool:
         """Cancel a batch of whose rows too many were rejected; return whether that was so."""

@@ -116,6 +116,25 @@ def test_reading_goes_on_from_the_committed_cursor(
         assert batches.progress(session, batch).total == 450
 
 
+def test_two_readers_that_take_turns_read_every_row_once(
+    ledger: Ledger, storage: Storage, settings: Settings, tmp_path: Path
+) -> None:
+    path = manifest(tmp_path, *({"source": f"s3://photos/{n}.jpg"} for n in range(400)))
+    batch = submit(ledger, storage, order(path)).id
+    small = settings.model_copy(update={"ingest_rows": 7})
+    readers = [Reader(ledger, storage, small, read=lambda: None) for _ in range(2)]
+
+    for turn in range(60):  # what one has made ahead, the other may have read meanwhile
+        readers[turn % 7 % 2].step()
+        if turn == 30:
+            other = submit(ledger, storage, order(path, again=True, priority=5)).id
+    while readers[0].step() or readers[1].step():
+        pass
+
+    assert [job.line for job in rows(ledger, batch)] == list(range(1, 401))
+    assert [job.line for job in rows(ledger, other)] == list(range(1, 401))
+
+
 def test_the_same_source_arguments_and_destination_are_the_same_batch(
     ledger: Ledger, storage: Storage, photos: Path
 ) -> None:
