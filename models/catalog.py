@@ -134,6 +134,7 @@ ENDPOINTS = {
             summary="Clarity: adds the detail that a larger picture would show, by diffusion.",
             schema="models.clarity.schema:ClarityRequest",
             pipeline="models.clarity.pipeline:ClarityUpscaler",
+            result="models.clarity.schema:ClarityResult",
             weights="models.clarity.weights:MANIFEST",
             options="models.clarity.options:ClarityOptions",
             tiled=True,

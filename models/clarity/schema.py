@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from models.clarity.passes import plan
-from models.schema import OutputFormat, Size, UpscaleRequest
+from models.schema import OutputFormat, SingleResult, Size, UpscaleRequest
 
 
 class ClarityRequest(UpscaleRequest):
@@ -73,3 +73,11 @@ class ClarityRequest(UpscaleRequest):
     def encoding(self) -> OutputFormat:
         """Return the requested format."""
         return self.output_format
+
+
+class ClarityResult(SingleResult):
+    """An enlarged image, and how long it took."""
+
+    timings: dict[str, float] = Field(
+        description="Seconds that each step took.", examples=[{"denoise": 21.5}]
+    )

@@ -21,7 +21,9 @@ from scheduler.api.paths import alias
 
 GENERIC = re.compile(r"/(queue|run)/\{path\}")
 """The routes that stand for all endpoints."""
-OPEN = re.compile(r"(get|head) /cdn/|\w+ /cdn/uploads/|get /(healthz|readyz)|\w+ /events/")
+OPEN = re.compile(
+    r"(get|head) /cdn/|\w+ /cdn/uploads/|get /(healthz|readyz|\.well-known)|\w+ /events/"
+)
 """Operations without a key: their address carries a secret, or there is nothing to hide."""
 REFERENCE = "#/components/schemas/{model}"
 INTRODUCTION = (
