@@ -27,6 +27,7 @@ from scheduler.api.desk import Desk
 from scheduler.api.edge import REQUEST_ID, Edge
 from scheduler.api.following import Followed
 from scheduler.api.hub import Hub
+from scheduler.api.inbox import Inbox
 from scheduler.api.keyring import Keyring
 from scheduler.api.lines import Lines
 from scheduler.api.lookups import Lookups
@@ -108,7 +109,7 @@ def _furnish(state: State, settings: Settings) -> None:
     state.receiver = Receiver(ledger, settings, partial(_fetched, state.storage))
     redis = Redis.from_url(redis_url(settings), socket_timeout=10, health_check_interval=25)
     state.hub = Hub(ledger, redis, stream=settings.redis_prefix + STREAM)
-    state.desk = Desk(ledger, state.room, state.intake, state.lines)
+    state.inbox = Inbox(ledger, Desk(ledger, state.room, state.intake, state.lines))
     state.paces = Paces()
     state.followed = Followed(ledger)
     state.http = HttpFigures()

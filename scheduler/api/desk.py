@@ -1,4 +1,4 @@
-"""Where a body becomes a request: checked, its files taken in, and appended to its owner's feed.
+"""Where a body becomes a request: checked, its files taken in, and made ready for the ledger.
 
 As fal does it, a body that won't do is accepted, and stored as a request that failed with its 422;
 it is never dispatched. Only what can't be a request at all is refused at once.
@@ -15,7 +15,6 @@ from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
-from sqlalchemy.orm import Session
 
 from models import catalog
 from models.catalog import Endpoint
@@ -30,7 +29,7 @@ from scheduler.files import sealing
 from scheduler.files.intake import Intake, TakenIn
 from scheduler.files.room import FileRoom
 from scheduler.files.signing import SEALED
-from scheduler.ledger import feeds, files, fleet, requests, subscriptions
+from scheduler.ledger import fleet, requests
 from scheduler.ledger.feeds import Feed
 from scheduler.ledger.files import Leftover
 from scheduler.ledger.intake import NewJob
@@ -39,7 +38,6 @@ from scheduler.ledger.lapses import MAX_FAILURES
 from scheduler.ledger.requests import NewRequest
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
-from scheduler.ledger.webhook_tables import Style
 from scheduler.live import FOLLOWED
 
 MAX_SEED = 2**63
@@ -92,8 +90,54 @@ class Checked:
     complaints: list[dict[str, Any]] | None = None
 
 
-class _Taken(Exception):
-    """Another transaction used the idempotency key meanwhile; undoes ours."""
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """A request that only has to be written.
+
+    Attributes:
+        submission: As it came.
+        feed: Where its job belongs.
+        row: The job's.
+        folder: Where its results will lie.
+        inputs: The files that came within it.
+        submitted_since: Requests that went to the same feed after the counters were refreshed.
+        transient: Its result is forgotten once it was delivered.
+        expires_at: When its files go.
+    """
+
+    submission: Submission
+    feed: Feed
+    row: NewJob
+    folder: str
+    inputs: tuple[UUID, ...]
+    submitted_since: int
+    transient: bool
+    expires_at: datetime | None
+
+    def request(self, job_id: UUID) -> NewRequest:
+        """Return what HTTP knows of it."""
+        wishes = self.submission.wishes
+        return NewRequest(
+            id=job_id,
+            owner=self.submission.caller.owner,
+            endpoint=self.submission.endpoint,
+            cdn=self.submission.cdn,
+            submitted_since=self.submitted_since,
+            start_within_s=wishes.start_within_s,
+            idempotency_key=wishes.idempotency_key,
+            fingerprint=self.submission.fingerprint if wishes.idempotency_key else None,
+            transient=self.transient,
+        )
+
+    def leftover(self, job_id: UUID) -> Leftover:
+        """Return which files it leaves behind, and for how long."""
+        return Leftover(
+            job_id=job_id,
+            folder=self.folder,
+            inputs=self.inputs,
+            transient=self.transient,
+            expires_at=self.expires_at,
+        )
 
 
 class Desk:
@@ -107,15 +151,15 @@ class Desk:
         self._rates = Rates()
         self._obstacles: dict[str, tuple[float, str | None]] = {}
 
-    def submit(self, submission: Submission) -> Accepted:
-        """Write a request, or find the one that was made under the same idempotency key.
+    def prepare(self, submission: Submission) -> Accepted | Prepared:
+        """Make a request ready, or find the one that was made under the same idempotency key.
 
         Raises:
             UnknownEndpoint: The catalogue has no such endpoint.
             TooManyRequests: Over a limit.
             KeyReused: The idempotency key stands for another submission.
             NobodyReady: No worker could do it.
-            WorldError: The ledger or the store of files is unwell; nothing was submitted.
+            WorldError: The ledger or the store of files is unwell.
         """
         endpoint = catalog.find(submission.endpoint)
         known = self._known(submission)
@@ -123,12 +167,19 @@ class Desk:
             return known
         self._check_limits(submission)
         checked = self._check(endpoint, submission)
-        try:
-            return self._write(submission, checked)
-        except _Taken:
-            found = self._known(submission)
-            assert found is not None, "a unique key was taken, so it is there"
-            return found
+        if checked.complaints is None:
+            self._check_fleet(checked.pipeline)
+        return self._prepared(submission, checked)
+
+    def made_before(self, submission: Submission) -> Accepted:
+        """Return the request that somebody else made under the same key at the same time.
+
+        Raises:
+            KeyReused: It is another one.
+        """
+        found = self._known(submission)
+        assert found is not None, "a unique key was taken, so it is there"
+        return found
 
     def _known(self, submission: Submission) -> Accepted | None:
         """Return the request that has this submission's idempotency key already."""
@@ -190,37 +241,31 @@ class Desk:
             bases=[submission.cdn],
         )
 
-    def _write(self, submission: Submission, checked: Checked) -> Accepted:
-        """Write job, request and all that belongs to it in one transaction."""
-        transient = not submission.wishes.kept or checked.arguments.get("sync_mode") is True
-        feed = self._feed(submission, sealed=checked.arguments.get("sync_mode") is True)
+    def _prepared(self, submission: Submission, checked: Checked) -> Prepared:
+        at_once = checked.arguments.get("sync_mode") is True
+        transient = at_once or not submission.wishes.kept
+        feed = self._feed(submission, sealed=at_once)
         folder = self._room.result_folder()
-        with self._ledger.begin() as session:
-            if checked.complaints is None:
-                self._check_fleet(session, checked.pipeline)
-            row = _row(submission, checked, folder)
-            if transient:
-                row = self._hidden(row)
-            job_id = feeds.append(session, feed, [row])[0]
-            position = requests.add(session, self._new(submission, job_id, feed, transient))
-            if position is None:
-                raise _Taken
-            self._leave(session, submission, checked, job_id, folder, transient=transient)
-            if submission.wishes.webhook is not None:
-                subscriptions.subscribe(
-                    session,
-                    url=submission.wishes.webhook,
-                    style=Style.FAL,
-                    job_id=job_id,
-                    owner=submission.caller.owner,
-                )
-        return Accepted(id=job_id, position=position)
+        row = _row(submission, checked, folder)
+        since = self._lines.note(feed.key, feed.owner, feed.endpoint)
+        return Prepared(
+            submission=submission,
+            feed=feed,
+            row=self._hidden(row) if transient else row,
+            folder=folder,
+            inputs=checked.inputs,
+            submitted_since=since,
+            transient=transient,
+            # By this host's clock: next to a lifetime, the difference to the ledger's is nothing.
+            expires_at=self._room.expiry(datetime.now(UTC), submission.wishes.lifetime_s),
+        )
 
-    def _check_fleet(self, session: Session, pipeline: str) -> None:
+    def _check_fleet(self, pipeline: str) -> None:
         """Refuse what no worker could do, as far as the fleet was known a second ago."""
         at, reason = self._obstacles.get(pipeline, (-FLEET_S, None))
         if time.monotonic() - at >= FLEET_S:
-            reason = fleet.obstacle(session, pipeline)
+            with self._ledger.begin(durable=False) as session:
+                reason = fleet.obstacle(session, pipeline)
             self._obstacles[pipeline] = (time.monotonic(), reason)
         if reason is not None:
             raise NobodyReady(f"endpoint: {reason}", field="endpoint")
@@ -245,42 +290,6 @@ class Desk:
             priority=submission.wishes.priority,
             options=options,
         )
-
-    def _new(self, submission: Submission, job_id: UUID, feed: Feed, transient: bool) -> NewRequest:
-        owner, wishes = submission.caller.owner, submission.wishes
-        return NewRequest(
-            id=job_id,
-            owner=owner,
-            endpoint=submission.endpoint,
-            cdn=submission.cdn,
-            submitted_since=self._lines.note(feed.key, owner, submission.endpoint),
-            start_within_s=wishes.start_within_s,
-            idempotency_key=wishes.idempotency_key,
-            fingerprint=submission.fingerprint if wishes.idempotency_key else None,
-            transient=transient,
-        )
-
-    def _leave(
-        self,
-        session: Session,
-        submission: Submission,
-        checked: Checked,
-        job_id: UUID,
-        folder: str,
-        *,
-        transient: bool,
-    ) -> None:
-        """Note which files the request leaves behind, and for how long."""
-        # By this host's clock: next to a lifetime, the difference to the ledger's is nothing.
-        expires_at = self._room.expiry(datetime.now(UTC), submission.wishes.lifetime_s)
-        leftover = Leftover(
-            job_id=job_id,
-            folder=folder,
-            inputs=checked.inputs,
-            transient=transient,
-            expires_at=expires_at,
-        )
-        files.leave(session, leftover)
 
 
 def _refused(endpoint: Endpoint, complaints: list[dict[str, Any]]) -> Checked:

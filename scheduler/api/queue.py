@@ -102,7 +102,7 @@ async def take_in(endpoint: str, request: Request, caller: Caller) -> Accepted:
         wishes=wanted,
         cdn=visit_of(request).bases.of(Area.CDN),
     )
-    accepted: Accepted = await run_in_threadpool(state.desk.submit, submission)
+    accepted: Accepted = await state.inbox.submit(submission)
     return accepted
 
 

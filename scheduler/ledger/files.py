@@ -142,9 +142,9 @@ values (:job_id, :folder, cast(:inputs as uuid[]), :transient, :expires_at)
 """)
 
 
-def leave(session: Session, leftover: Leftover) -> None:
-    """Note what a request leaves behind, in the transaction that makes its job."""
-    session.execute(_LEAVE, {**vars(leftover), "inputs": list(leftover.inputs)})
+def leave(session: Session, leftovers: Sequence[Leftover]) -> None:
+    """Note what requests leave behind, in the transaction that makes their jobs."""
+    session.execute(_LEAVE, [{**vars(each), "inputs": list(each.inputs)} for each in leftovers])
 
 
 _LEFT = text("""

@@ -50,32 +50,38 @@ class NewRequest:
 
 
 _ADD = text("""
-with counter as (
-    select coalesce(max(arrived), 0) as arrived, coalesce(max(gone), 0) as gone
-    from queue_counters where batch_id = (select batch_id from jobs where id = :id)
+with given as (
+    select * from jsonb_to_recordset(cast(:rows as jsonb)) as g(id uuid, owner text, endpoint text,
+        cdn text, submitted_since bigint, start_within_s double precision, idempotency_key text,
+        fingerprint text, transient boolean)
+), counted as (
+    select given.*, coalesce(arrived, 0) as arrived, coalesce(gone, 0) as gone
+    from given join jobs on jobs.id = given.id
+        left join queue_counters on queue_counters.batch_id = jobs.batch_id
 ), added as (
     insert into requests (id, owner, endpoint, cdn, place, start_by, start_within_s,
         idempotency_key, fingerprint, transient)
-    select :id, :owner, :endpoint, :cdn, arrived + :submitted_since,
-        now() + make_interval(secs => :start_within_s), :start_within_s, :idempotency_key,
-        :fingerprint, :transient
-    from counter
+    select id, owner, endpoint, cdn, arrived + submitted_since,
+        now() + make_interval(secs => start_within_s), start_within_s, idempotency_key,
+        fingerprint, transient
+    from counted
     on conflict (owner, idempotency_key) do nothing
-    returning place
+    returning id, place
 )
-select cast(greatest(place - gone, 0) as int) from added, counter
+select added.id, cast(greatest(place - gone, 0) as int) as position
+from added join counted on counted.id = added.id
 """)
 
 
-def add(session: Session, request: NewRequest) -> int | None:
-    """Add what HTTP knows of a job, in the transaction that makes the job.
+def add(session: Session, made: Sequence[NewRequest]) -> dict[UUID, int]:
+    """Add what HTTP knows of jobs, in the transaction that makes the jobs.
 
     Returns:
-        How many requests are before it; None where its idempotency key is another request's, so
-        that the transaction must be given up.
+        How many requests are before each. One is missing where its idempotency key is another
+        request's, so that the transaction must be given up.
     """
-    found: int | None = session.scalar(_ADD, vars(request))
-    return found
+    rows = json.dumps([{**vars(each), "id": str(each.id)} for each in made])
+    return {row.id: row.position for row in session.execute(_ADD, {"rows": rows})}
 
 
 _UNDER_KEY = text("""

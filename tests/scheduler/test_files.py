@@ -336,7 +336,7 @@ def make_result(
             transient=transient,
             expires_at=database_time(session) + timedelta(seconds=lifetime_s),
         )
-        files.leave(session, leftover)
+        files.leave(session, [leftover])
         session.execute(
             text(
                 "update jobs set state = 'succeeded', ended_at = now(),"

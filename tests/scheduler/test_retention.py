@@ -56,7 +56,7 @@ def test_a_week_goes_with_rows_and_events_and_the_batch_keeps_its_counters(
     batch = make_batch(ledger, 3, id=OLD)
     with ledger.begin() as session:
         first = periods.job_id(batch, 1)
-        requests.add(session, NewRequest(id=first, owner="", endpoint=ENDPOINT, cdn=""))
+        requests.add(session, [NewRequest(id=first, owner="", endpoint=ENDPOINT, cdn="")])
         requests.keep_logs(session, [JobLog(job_id=first, epoch=1, entries="[]")])
     end(ledger, batch, days_ago=31)
     young = make_batch(ledger, 2)
