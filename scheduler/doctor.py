@@ -111,6 +111,11 @@ def _checks(settings: Settings, destination: str | None) -> Iterator[Check]:
         remedy = "Check the address, the credentials and their rights, and ENLARGER_S3_*."
         look = partial(check_storage, open_storage(settings), destination)
         yield Check(name="storage", look=look, remedy=remedy)
+    for number, address in enumerate(settings.event_queues, start=1):
+        name = f"event queue {number}"
+        look = partial(check_event_queue, settings, name, address)
+        remedy = "Check ENLARGER_EVENT_QUEUES, the credentials and their rights."
+        yield Check(name=name, look=look, remedy=remedy)
     scratch = Path(tempfile.gettempdir())
     yield Check(name="scratch disk", look=partial(check_disk, "scratch disk", scratch))
     answer = _ask_worker_side(settings)
@@ -258,6 +263,14 @@ def check_storage(storage: Storage, destination: str) -> Finding:
         detail = f"{folder} gave back other bytes than were written"
         return Finding(name="storage", ok=False, detail=detail, remedy="Do not use this store.")
     return Finding(name="storage", ok=True, detail=f"wrote, read and deleted below {folder}")
+
+
+def check_event_queue(settings: Settings, name: str, address: str) -> Finding:
+    """Look at a queue of bucket events, without taking anything from it."""
+    from scheduler.triggers import queues  # boto3: only where there are queues
+
+    waiting = queues.waiting(settings, address)
+    return Finding(name=name, ok=True, detail=f"{queues.name_of(address)}, {waiting} messages")
 
 
 def check_home(settings: Settings) -> Finding:

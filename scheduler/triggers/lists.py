@@ -4,7 +4,8 @@ An event is looked at, and removed once the ledger has its jobs. Of two who look
 after one who was killed in between, the second finds its objects taken.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import cast
 from urllib.parse import urldefrag
 
@@ -23,6 +24,23 @@ TOGETHER = 100
 TIMEOUT_S = 10
 
 
+def name_of(address: str) -> str:
+    """Return what a list is called, without its server's address: that may hold a password."""
+    return f"redis#{urldefrag(address).fragment}"
+
+
+def waiting(address: str) -> int:
+    """Return how many events a list holds.
+
+    Raises:
+        SettingsInvalid: The address is none.
+        QueueUnavailable: Redis is away, or forbids it.
+    """
+    client = _connect(address)
+    with client, _list_errors(name_of(address)):
+        return client.llen(urldefrag(address).fragment)
+
+
 class ListReader:
     """Takes the events of one list.
 
@@ -35,12 +53,10 @@ class ListReader:
     """
 
     def __init__(self, ledger: Ledger, address: str) -> None:
-        server, key = urldefrag(address)
         self._ledger = ledger
-        self._client = _connect(server, key)
-        self.name = f"redis#{key}"
-        """For the log, without the server's address: that may hold a password."""
-        self._key = key
+        self._client = _connect(address)
+        self._name = name_of(address)
+        self._key = urldefrag(address).fragment
 
     def step(self) -> bool:
         """Take what the list holds; tell whether there was anything.
@@ -49,16 +65,14 @@ class ListReader:
             LedgerUnavailable: Nothing was removed from the list.
             QueueUnavailable: Redis is away, or forbids it.
         """
-        try:
+        with _list_errors(self._name):
             events = cast("list[bytes]", self._client.lrange(self._key, 0, TOGETHER - 1))
             if not events:
                 return False
             texts = [event.decode(errors="backslashreplace") for event in events]
-            jobs = take(self._ledger, [Message(text, self.name) for text in texts])
-            log.info("events.taken", queue=self.name, messages=len(events), jobs=jobs)
+            jobs = take(self._ledger, [Message(text, self._name) for text in texts])
+            log.info("events.taken", queue=self._name, messages=len(events), jobs=jobs)
             self._remove(events)
-        except RedisError as exc:
-            raise QueueUnavailable(f"{self.name}: Redis gives no events: {exc}") from exc
         return True
 
     def _remove(self, events: Sequence[bytes]) -> None:
@@ -69,7 +83,16 @@ class ListReader:
         pipeline.execute()
 
 
-def _connect(server: str, key: str) -> Redis:
+@contextmanager
+def _list_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except RedisError as exc:
+        raise QueueUnavailable(f"{name}: Redis gives no events: {exc}") from exc
+
+
+def _connect(address: str) -> Redis:
+    server, key = urldefrag(address)
     if not key:
         reason = "ENLARGER_EVENT_QUEUES: name the list behind a #: redis://host:6379/0#events"
         raise SettingsInvalid(reason, field="event_queues")

@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 import boto3
@@ -21,7 +21,8 @@ from scheduler.errors import QueueUnavailable, SettingsInvalid
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from scheduler.stopping import stop_event
-from scheduler.triggers.lists import SCHEMES, ListReader
+from scheduler.triggers import lists
+from scheduler.triggers.lists import ListReader
 from scheduler.triggers.taking import Message, take
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ REGION = re.compile(
 )
 ANY_REGION = "us-east-1"
 """What servers of others are told that have none."""
+COUNT: Literal["ApproximateNumberOfMessages"] = "ApproximateNumberOfMessages"
 ABSENT = {"QueueDoesNotExist", "AWS.SimpleQueueService.NonExistentQueue", "InvalidAddress"}
 FORBIDDEN = {"AccessDenied", "AccessDeniedException", "InvalidClientTokenId", "KMS.AccessDenied"}
 
@@ -68,15 +70,30 @@ def duties(ledger: Ledger, settings: Settings) -> list[Duty]:
     """Return a duty for each queue that the settings name."""
     found: list[Duty] = []
     for address in settings.event_queues:
-        taker = _taker(ledger, settings, address)
-        found.append(Duty(f"queue {taker.name}", taker.step, settings.poll_s))
+        is_list = address.startswith(lists.SCHEMES)
+        taker = ListReader(ledger, address) if is_list else Poller(ledger, settings, address)
+        found.append(Duty(f"queue {name_of(address)}", taker.step, settings.poll_s))
     return found
 
 
-def _taker(ledger: Ledger, settings: Settings, address: str) -> "Poller | ListReader":
-    if address.startswith(SCHEMES):
-        return ListReader(ledger, address)
-    return Poller(ledger, settings, address)
+def name_of(address: str) -> str:
+    """Return what a queue is called for people; the address of a Redis list may hold a password."""
+    return lists.name_of(address) if address.startswith(lists.SCHEMES) else address
+
+
+def waiting(settings: Settings, address: str) -> int:
+    """Return about how many messages a queue holds, and take none.
+
+    Raises:
+        SettingsInvalid: The address is none.
+        QueueUnavailable: The queue is away, forbidden, or not there; the message says which.
+    """
+    if address.startswith(lists.SCHEMES):
+        return lists.waiting(address)
+    client = _connect(settings, address)
+    with _queue_errors(address):
+        found = client.get_queue_attributes(QueueUrl=address, AttributeNames=[COUNT])
+    return int(found["Attributes"][COUNT])
 
 
 class Poller:
@@ -86,7 +103,7 @@ class Poller:
         self, ledger: Ledger, settings: Settings, url: str, *, visibility_s: int = VISIBILITY_S
     ) -> None:
         self._ledger = ledger
-        self._url = self.name = url
+        self._url = url
         self._visibility_s = visibility_s
         self._client = _connect(settings, url)
 
@@ -237,7 +254,7 @@ def _remedy(code: str) -> str:
         return "; create the queue, or correct ENLARGER_EVENT_QUEUES"
     if code in FORBIDDEN:
         return (
-            "; allow these credentials sqs:ReceiveMessage, sqs:DeleteMessage and"
-            " sqs:ChangeMessageVisibility there"
+            "; allow these credentials sqs:ReceiveMessage, sqs:DeleteMessage,"
+            " sqs:ChangeMessageVisibility and sqs:GetQueueAttributes there"
         )
     return ""

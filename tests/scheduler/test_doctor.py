@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import boto3
 import pytest
+import redis
 from pydantic import SecretStr
 from uuid_utils.compat import uuid7
 
@@ -238,3 +240,24 @@ def test_the_doctor_loads_nothing_of_the_workers() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+def test_queues_of_bucket_events_are_looked_at_and_not_emptied(
+    settings: Settings, redis_url: str, client: redis.Redis, s3_url: str
+) -> None:
+    sqs = boto3.client("sqs", endpoint_url=s3_url, region_name="us-east-1")
+    queue = sqs.create_queue(QueueName=f"doctor-{uuid7().hex}")["QueueUrl"]
+    sqs.send_message(QueueUrl=queue, MessageBody="{}")
+    sqs.close()
+    key = f"{settings.redis_prefix}bucket-events"
+    client.rpush(key, "{}", "{}")
+    queues = (queue, f"{redis_url}#{key}", f"{queue}-gone", "redis://:secret@127.0.0.1:9/0#x")
+    asked = changed(settings, event_queues=queues)
+
+    findings = [look_at(asked, f"event queue {number}") for number in (1, 2, 3, 4)]
+
+    assert [each.ok for each in findings] == [True, True, False, False]
+    assert findings[0].detail == f"{queue}, 1 messages"
+    assert findings[1].detail == f"redis#{key}, 2 messages"
+    assert "create the queue" in findings[2].detail
+    assert "secret" not in findings[3].detail

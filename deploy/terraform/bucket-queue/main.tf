@@ -98,6 +98,7 @@ data "aws_iam_policy_document" "poll" {
       "sqs:ReceiveMessage",
       "sqs:DeleteMessage",
       "sqs:ChangeMessageVisibility",
+      "sqs:GetQueueAttributes", # for `enlarger doctor`
     ]
     resources = [aws_sqs_queue.events.arn]
   }
