@@ -67,9 +67,9 @@ class CsvManifest:
             if record.fault is not None:
                 raise RowInvalid(record.fault)
             named = _named(record.cells, columns)
-            key = named.pop(KEY, None)
-            if key is not None and BUCKET in named:
-                return self._object(named, str(named.pop(BUCKET)), key, record.number, cursor)
+            if KEY in named and BUCKET in named:
+                bucket, key = named.pop(BUCKET), named.pop(KEY)
+                return self._object(named, bucket, key, record.number, cursor)
             return row_of(named, line=record.number, cursor=cursor, folder=self._folder)
         except RowInvalid as exc:
             return Rejected(

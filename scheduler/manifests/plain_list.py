@@ -1,6 +1,7 @@
 """Plain lists: one address a line, or one name in the list's own bucket or folder."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import BinaryIO
 
 from scheduler.errors import AddressInvalid, RowInvalid
@@ -31,9 +32,7 @@ class PlainList:
     def __init__(self, dialect: Dialect, folder: Address) -> None:
         self._encoding = dialect.encoding or Encoding.RAW
         self._comments = dialect.comments
-        self._root = Address(scheme="s3", bucket=folder.bucket, key="")
-        if folder.scheme == "file":
-            self._root = folder
+        self._root = replace(folder, key="") if folder.scheme == "s3" else folder
 
     def items(self, stream: BinaryIO, at: Cursor) -> Iterator[Item]:
         """Yield one item for each line that is neither blank nor a comment."""

@@ -11,8 +11,11 @@ from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.cli.submit import submit
 from scheduler.errors import SourceUnreadable
 from scheduler.manifests import Dialect, Encoding, Item, Rejected, Row, Skipped, Source, open_source
+from scheduler.manifests.dialect import FORMATS
+from scheduler.manifests.kinds import OPENERS
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 from scheduler.storage.address import file_address
@@ -305,3 +308,10 @@ def test_reading_an_array_goes_on_behind_any_cursor(tmp_path):
 
     for index, item in enumerate(items):
         assert list(source.rows(item.cursor)) == items[index + 1 :]
+
+
+def test_the_command_line_offers_the_formats_that_are_read():
+    (option,) = (each for each in submit.params if each.name == "manifest_format")
+
+    assert tuple(option.type.choices) == FORMATS
+    assert set(FORMATS) == set(OPENERS)

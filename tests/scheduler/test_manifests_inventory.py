@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -216,3 +217,12 @@ def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     told = open_source(open_storage(Settings()), address, dialect=Dialect(format="parquet"))
     with pytest.raises(SourceUnreadable, match="is no Parquet file"):
         told.check()
+
+
+def test_without_pyarrow_the_error_names_the_extra(tmp_path, monkeypatch):
+    (tmp_path / "m.parquet").write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)  # what an import of it then finds
+    source = open_source(open_storage(Settings()), str(file_address(str(tmp_path / "m.parquet"))))
+
+    with pytest.raises(SourceUnreadable, match=r"enlarger\[parquet\]"):
+        source.check()
