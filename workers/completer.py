@@ -2,7 +2,6 @@
 
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -118,9 +117,13 @@ class Completer:
         made = [
             each.made for each in endings if each.made is not None and each.ticket.job_id in ended
         ]
-        if made:
-            with suppress(LedgerUnavailable), self._ledger.autocommit(durable=False) as connection:
+        if not made:
+            return
+        try:
+            with self._ledger.autocommit(durable=False) as connection:
                 reuse.remember(connection, made)
+        except Exception as exc:  # noqa: BLE001 - the results themselves are written
+            log.warning("results.forgotten", jobs=len(made), reason=str(exc))
 
     def _write(self, batch: list[Finished]) -> set[UUID]:
         endings = [each.result for each in batch if isinstance(each.result, Ending)]

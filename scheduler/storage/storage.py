@@ -162,9 +162,10 @@ class Storage:
             StorageUnavailable: The store does not answer, or is full.
         """
         origin, place = parse_address(source), _held(address, within)
-        if origin.scheme != place.scheme:
+        store = self._store(place)
+        if self._store(origin) is not store:
             raise StorageRefused(f"{place}: no store copies from {origin}; write the bytes instead")
-        return self._store(place).copy(
+        return store.copy(
             origin, place, known=known, content_type=content_type, metadata=metadata or {}
         )
 

@@ -150,3 +150,22 @@ def test_parts_copies_and_changed_objects_are_as_they_should_be(
         storage.read(f"{folder}a", max_bytes=9, etag=known.etag)
     with pytest.raises(errors.ObjectChanged):
         storage.copy(f"{folder}a", f"{folder}c", known=known, content_type="x/y")
+
+
+@pytest.mark.parametrize("size", [5, PART + 7], ids=["whole", "stored in parts"])
+def test_the_gateway_copies_what_was_stored_and_nothing_else(
+    storage: Storage, folder: str, size: int
+) -> None:
+    source = f"{folder}a b+ü"
+    known = write(storage, source, bytes(size), metadata={"job": "1"})
+
+    storage.copy(
+        source, f"{folder}b", known=known, content_type="image/webp", metadata={"job": "2"}
+    )
+    write(storage, source, b"x" * size)
+    with pytest.raises(errors.ObjectChanged):
+        storage.copy(source, f"{folder}c", known=known, content_type="image/webp")
+
+    found = storage.stat(f"{folder}b")
+    assert storage.read(f"{folder}b", max_bytes=size).data == bytes(size)
+    assert (found.content_type, found.metadata) == ("image/webp", {"job": "2"})
