@@ -14,10 +14,15 @@ def options_of(trigger: Trigger) -> dict[str, Any]:
 
 
 def about(trigger: Trigger, arrival: Arrival) -> dict[str, Any]:
-    """Return what a job's results say of its arrival."""
+    """Return the column that a job's results have beside those of every job.
+
+    A single one: what its parts are called may be a column of manifests, which a retry would read.
+    """
     return {
-        "trigger": trigger.name,
-        "version_id": arrival.version,
-        "etag": arrival.etag,
-        "arrived_at": arrival.at.isoformat(),
+        "trigger": {
+            "name": trigger.name,
+            "version_id": arrival.version,
+            "etag": arrival.etag,
+            "arrived_at": arrival.at.isoformat(),
+        }
     }

@@ -26,12 +26,8 @@ def test_an_arrival_becomes_a_job_of_the_rules_feed(ledger: Ledger) -> None:
     assert job.destination == "s3://out/x/a.png"
     assert job.arguments["scale"] == 3
     assert job.seed is not None
-    assert job.passthrough == {
-        "trigger": "photos",
-        "version_id": "v7",
-        "etag": "e1",
-        "arrived_at": "2026-11-24T09:30:00+00:00",
-    }
+    arrived = {"version_id": "v7", "etag": "e1", "arrived_at": "2026-11-24T09:30:00+00:00"}
+    assert job.passthrough == {"trigger": {"name": "photos", **arrived}}
     with ledger.begin() as session:
         batch = batches.get(session, job.batch_id)
     assert (batch.source, batch.destination) == ("s3://photos/in/", "s3://out/")
