@@ -103,15 +103,13 @@ def parse(checkpoint: Checkpoint, name: str) -> Lora:
     layers: dict[str, dict[str, Tensor]] = {}
     for key in checkpoint.shapes:
         layer, _, part = key.partition(".")
-        if part in PARTS:
-            layers.setdefault(layer, {})[part] = checkpoint.read(key).clone()
+        if part not in PARTS:
+            raise WeightsError(f"{name} is no LoRA that is known here: it holds {key}")
+        layers.setdefault(layer, {})[part] = checkpoint.read(key).clone()
     deltas: dict[str, dict[str, Delta]] = {}
     for layer, parts in layers.items():
         network, module = _place(layer, name)
         deltas.setdefault(network, {})[module] = _delta(parts, layer, name)
-    if not deltas:
-        found = ", ".join(list(checkpoint.shapes)[:3])
-        raise WeightsError(f"{name} is no LoRA that is known here: it holds {found}, ...")
     return Lora(name=name, deltas=deltas)
 
 
