@@ -36,11 +36,15 @@ class VaeConfig:
         channels: Of each level, from the pixels inwards; each further level halves the sides.
         resnets: In each level of the encoder; the decoder has one more.
         groups: Of every group normalisation.
+        cells: Channels of a latent.
+        quantised: Whether a convolution stands between either network and the latent.
     """
 
     channels: tuple[int, ...] = (128, 256, 512, 512)
     resnets: int = 2
     groups: int = GROUPS
+    cells: int = 4
+    quantised: bool = True
 
 
 def read_vae_config(shapes: Mapping[str, Shape], prefix: str, *, groups: int = GROUPS) -> VaeConfig:
@@ -71,6 +75,9 @@ def build_vae(config: VaeConfig) -> AutoencoderKL:
         block_out_channels=config.channels,
         layers_per_block=config.resnets,
         norm_num_groups=config.groups,
+        latent_channels=config.cells,
+        use_quant_conv=config.quantised,
+        use_post_quant_conv=config.quantised,
         scaling_factor=SCALING,
     )
 

@@ -116,11 +116,12 @@ def windows(height: int, width: int, *, size: int, stride: int) -> tuple[Box, ..
         size: Along each side of a tile.
         stride: From each tile to the next, at most `size`.
     """
-    rows, columns = (_spans(length, size, stride) for length in (height, width))
+    rows, columns = (spans(length, size, stride) for length in (height, width))
     return tuple(Box(down, across) for down, across in product(rows, columns))
 
 
-def _spans(length: int, size: int, stride: int) -> list[Span]:
+def spans(length: int, size: int, stride: int) -> list[Span]:
+    """Return tiles along one axis, a `stride` apart, the last one moved back to its end."""
     last = length - size
     starts = [*range(0, last + 1, stride)]
     if starts[-1] != last:
@@ -177,11 +178,23 @@ def bell(height: int, width: int) -> Tensor:
     Upstream's middle is half a pixel too far down, and its bell as wide as the tile in both
     directions; that is kept.
     """
+    return _bell(height, width, width).float()
+
+
+def side_bell(height: int, width: int) -> Tensor:
+    """Return the same, in float64, with the bell as high as the tile."""
+    return _bell(height, width, height)
+
+
+def _bell(height: int, width: int, spread_down: int) -> Tensor:
     down, across = (
         torch.exp(
-            -((torch.arange(length, dtype=torch.float64) - middle) ** 2) / (2 * VARIANCE * width**2)
+            -((torch.arange(length, dtype=torch.float64) - middle) ** 2) / (2 * VARIANCE * wide**2)
         )
         / math.sqrt(2 * math.pi * VARIANCE)
-        for length, middle in ((height, height / 2), (width, (width - 1) / 2))
+        for length, middle, wide in (
+            (height, height / 2, spread_down),
+            (width, (width - 1) / 2, width),
+        )
     )
-    return torch.outer(down, across).float()
+    return torch.outer(down, across)

@@ -12,6 +12,7 @@ from tests.goldens.comparison import Comparison
 Check = Callable[[Case], Iterator[Comparison]]
 
 MODELS = {
+    "chain_of_zoom": "tests.goldens.chain_of_zoom",
     "ccsr": "tests.goldens.ccsr",
     "clarity": "tests.goldens.clarity",
     "seedvr2": "tests.goldens.seedvr2",

@@ -1,7 +1,7 @@
 """The network that enlarges by 4, alone and in tiles."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,10 @@ class InMemory:
 
     tensors: Tensors
     path: Path = Path("case")
-    dtypes: dict[str, torch.dtype] = field(default_factory=dict)
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        return {name: tensor.dtype for name, tensor in self.tensors.items()}
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
