@@ -85,7 +85,7 @@ class Release:
     error: str | None = None
 
 
-# In `claim` and `finish` the state is compared as `state || ''`. The planner believes that few rows
+# Where ids are known the state is compared as `state || ''`. The planner believes that few rows
 # are queued or running, and would read the whole partial index to find a handful of known ids; the
 # expression hides the index from it and leaves the primary key.
 _CLAIM = text("""
@@ -149,7 +149,7 @@ _LONELY = text("""
 select jobs.id, jobs.epoch
 from jobs join unnest(cast(:ids as uuid[]), cast(:epochs as int[])) as t(id, epoch)
     on jobs.id = t.id and jobs.epoch = t.epoch
-where jobs.state = 'queued' and jobs.alone
+where jobs.state || '' = 'queued' and jobs.alone
 """)
 
 
@@ -247,7 +247,7 @@ update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at 
     failures = jobs.failures + given.failures,
     error = coalesce(cast(given.error as jsonb), jobs.error)
 from given
-where jobs.id = given.id and jobs.epoch = given.epoch and jobs.state = 'running'
+where jobs.id = given.id and jobs.epoch = given.epoch and jobs.state || '' = 'running'
     and jobs.worker_id = :worker_id
 returning jobs.id
 """)

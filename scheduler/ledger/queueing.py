@@ -142,7 +142,7 @@ with given as (
     select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[])) as g(id, epoch)
 ), found as (
     select jobs.id from jobs join given on jobs.id = given.id and jobs.epoch = given.epoch
-    where jobs.state = 'queued'
+    where jobs.state || '' = 'queued'
         and (cast(:before as timestamptz) is null or jobs.queued_at < :before)
     for update of jobs skip locked
 )
