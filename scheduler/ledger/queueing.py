@@ -40,6 +40,20 @@ class Line(NamedTuple):
     after: Place = START
 
 
+_IN_ORDER = text("""
+select set_config('enable_bitmapscan', 'off', true), set_config('enable_sort', 'off', true)
+""")
+
+
+def read_in_order(session: Session) -> None:
+    """Have lines read in the order of their index, until the transaction ends.
+
+    The planner takes a batch and the range of its ids for independent, so it expects next to
+    nobody in a line; and it would gather the ids of the whole batch, and sort, to find the first.
+    """
+    session.execute(_IN_ORDER)
+
+
 # One probe of the index a line. The ids tell the planner which partition that is.
 _DUE = text("""
 select asked.place, found.run_after, found.line
@@ -62,6 +76,7 @@ def due(session: Session, lines: Sequence[Line], *, now: datetime) -> list[Line]
 
     It is one statement, however many lines there are.
     """
+    read_in_order(session)
     spans = [span(line.batch_id) for line in lines]
     rows = session.execute(
         _DUE,
@@ -118,6 +133,7 @@ def take(
         now: The database's time.
         worker_id: The worker whose queue they go to; any worker may claim them all the same.
     """
+    read_in_order(session)
     rows = session.execute(
         _TAKE,
         {

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from scheduler.ledger import batches, jobs
 from scheduler.ledger.jobs import Ending, Ticket
 from scheduler.ledger.periods import span
-from scheduler.ledger.queueing import Line, Place
+from scheduler.ledger.queueing import Line, Place, read_in_order
 from scheduler.ledger.tables import JobState
 
 _PAUSE = text("""
@@ -116,6 +116,7 @@ def cancel_waiting(session: Session, line: Line, *, limit: int) -> Place | None:
     Returns:
         The place of the last one; None where there was none.
     """
+    read_in_order(session)
     found = session.execute(
         _WAITING,
         {
