@@ -79,5 +79,5 @@ class ClarityResult(SingleResult):
     """An enlarged image, and how long it took."""
 
     timings: dict[str, float] = Field(
-        description="Seconds that each step took.", examples=[{"denoise": 21.5}]
+        description="Seconds that each step took.", examples=[{"denoising": 21.5}]
     )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from time import sleep
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,10 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from scheduler.api.following import TICK_S
 from scheduler.errors import ApiRefused, BatchUnknown
 from scheduler.ingest import Reader
+from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
 from scheduler.loop import settle
 from scheduler.remote import RemoteDesk
@@ -23,6 +26,7 @@ from tests.api.live import Live, live
 from tests.factories import make_batch, make_rejected, make_row
 from tests.pictures import make_pixels, save
 from tests.scheduler.command import enlarger
+from tests.workers.test_completer import name_of, shut
 
 
 @pytest.fixture
@@ -51,9 +55,9 @@ def read_all(api: Live) -> None:
         pass
 
 
-def end(api: Live, batch_id: UUID, state: str = "succeeded") -> None:
+def end(ledger: Ledger, batch_id: UUID, state: str = "succeeded") -> None:
     """Let all jobs of a batch have ended, and its report be stored."""
-    with api.app.state.ledger.begin() as session:
+    with ledger.begin() as session:
         session.execute(
             text(
                 "update jobs set state = :state, ended_at = now(), error = cast(:error as jsonb)"
@@ -64,8 +68,8 @@ def end(api: Live, batch_id: UUID, state: str = "succeeded") -> None:
         session.execute(
             text(f"insert into batch_deltas (batch_id, {state}) values (:id, 1)"), {"id": batch_id}
         )
-    settle(api.app.state.ledger)
-    with api.app.state.ledger.begin() as session:
+    settle(ledger)
+    with ledger.begin() as session:
         session.execute(text("update batches set reported_at = now()"))
 
 
@@ -170,9 +174,12 @@ def test_rows_are_paged_and_streamed(api: Live) -> None:
     assert beyond.status_code == 422
 
 
-def test_a_stream_tells_of_each_change_and_ends_with_the_report(api: Live) -> None:
+def test_a_stream_tells_of_each_change_and_ends_with_the_report(
+    api: Live, postgres_url: str, database_url: str
+) -> None:
     id_ = make_batch(api.app.state.ledger, 1, owner="alice")
     told: list[dict[str, Any]] = []
+    afterwards = Ledger(api.settings, connections=1)  # with no connection yet that could be cut
 
     def follow() -> None:
         with api.client() as client, client.stream("GET", f"/v1/batches/{id_}/events") as stream:
@@ -181,12 +188,15 @@ def test_a_stream_tells_of_each_change_and_ends_with_the_report(api: Live) -> No
                 if line.startswith("data: "):
                     told.append(json.loads(line.removeprefix("data: ")))
                     if len(told) == 1:
-                        end(api, id_)
+                        with shut(postgres_url, name_of(database_url)):
+                            sleep(2 * TICK_S)  # the stream's own look finds nobody there
+                        end(afterwards, id_)
 
     following = Thread(target=follow)
     following.start()
     following.join(20)
 
+    afterwards.close()
     assert not following.is_alive(), "the stream did not end"
     assert told[0]["succeeded"] == 0
     assert (told[-1]["succeeded"], told[-1]["state"]) == (1, "finished")
@@ -210,7 +220,7 @@ def test_the_commands_ask_the_api_instead_of_the_ledger(api: Live, place: Path) 
     assert told == "https://hooks.example/"
     assert [desk.pause(id_), desk.pause(id_), desk.resume(id_)] == [True, False, True]
     assert (desk.prioritize(id_, 5), desk.cancel(id_)) == (True, True)
-    end(api, id_, "failed")
+    end(api.app.state.ledger, id_, "failed")
     (failure,) = desk.failures(id_, limit=5)
     assert (failure.state, failure.reason) == ("failed", "too dark")
     assert failure.source == f"{place.as_uri()}/in/a.png"

@@ -1,8 +1,10 @@
 """What orchestrators and operators see of a live server."""
 
 import resource
+from collections.abc import Iterator
 
 import httpx
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
@@ -12,6 +14,8 @@ from scheduler.ledger.fleet import EndedFigure, Figures, StageFigure
 from scheduler.settings import Settings
 from tests.api.live import Live, live
 from tests.factories import ENDPOINT, make_batch, make_worker
+from tests.processes import eventually
+from tests.workers.test_completer import name_of, shut
 
 STAGE = StageFigure(ENDPOINT, "device", [0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 1], 400.5)
 
@@ -28,17 +32,24 @@ def scrape(api: Live) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_the_figures_are_those_of_the_ledger_and_of_http(api: Live) -> None:
-    ledger = api.app.state.ledger
+@pytest.fixture
+def alone(settings: Settings) -> Iterator[Live]:
+    """An API with a ledger in which nobody else does anything."""
+    with live(settings) as running:
+        yield running
+
+
+def test_the_figures_are_those_of_the_ledger_and_of_http(alone: Live) -> None:
+    ledger = alone.app.state.ledger
     make_batch(ledger, 3, priority=5)
     ended = [EndedFigure(ENDPOINT, "failed", "image_unreadable", 2)]
     make_worker(ledger, figures=Figures(ended=ended, stages=[STAGE]))
     make_worker(ledger, name="gone:1", lease_s=-1)
     with ledger.begin() as session:
         triggers.bury(session, source="a queue", reason="no JSON", body="?")
-    httpx.get(f"{api.url}/cdn/files/a/secret/b")
+    httpx.get(f"{alone.url}/cdn/files/a/secret/b")
 
-    found = scrape(api)
+    found = scrape(alone)
 
     assert found["enlarger_jobs", ENDPOINT, "5", "waiting"] == 3
     assert found["enlarger_batches", ENDPOINT, "5"] == 1
@@ -88,6 +99,10 @@ def test_a_server_is_ready_while_all_that_it_needs_answers(api: Live, settings: 
     with live(away) as alone:
         unready = [httpx.get(f"{alone.url}/readyz") for _ in range(2)]
         healthy = httpx.get(f"{alone.url}/healthz")
+        with alone.client() as client:
+            place = client.post("/rest/storage/upload/initiate", json={}).json()
+        lost = httpx.put(place["upload_url"], content=b"x")
+        nothing = httpx.get(place["file_url"])
 
     assert (ready.status_code, ready.json()) == (
         200,
@@ -96,3 +111,22 @@ def test_a_server_is_ready_while_all_that_it_needs_answers(api: Live, settings: 
     assert {answer.status_code for answer in unready} == {503}
     assert unready[-1].json() == {"database": True, "redis": False, "storage": False}
     assert healthy.json() == {"status": "ok"}
+    assert (lost.status_code, nothing.status_code) == (503, 404)
+
+
+def test_without_the_database_a_server_lives_and_says_so(
+    alone: Live, postgres_url: str, database_url: str
+) -> None:
+    with alone.client() as client:
+
+        def batches() -> int:
+            return client.get("/v1/batches").status_code
+
+        eventually(lambda: batches() == 200)
+        with shut(postgres_url, name_of(database_url)):
+            eventually(lambda: batches() == 503)
+            ready, healthy = client.get("/readyz"), client.get("/healthz")
+        eventually(lambda: batches() == 200)
+
+    assert (ready.status_code, healthy.status_code) == (503, 200)
+    assert ready.json() == {"database": False, "redis": True, "storage": True}

@@ -114,6 +114,25 @@ def test_bytes_are_shared_by_files_and_go_with_the_last_of_them(
     assert not house.has(blob)
 
 
+def test_what_the_store_does_not_confirm_stays_due(
+    house: House, ledger: Ledger, settings: Settings
+) -> None:
+    file = house.take()
+    house.expire(file)
+    away = settings.model_copy(
+        update={"s3_endpoint_url": "http://127.0.0.1:9", "storage_attempts": 1}
+    )
+    elsewhere = make_house(ledger, away, "s3://bucket/files/")
+
+    with pytest.raises(StorageUnavailable):
+        elsewhere.purger.step()
+    with ledger.begin() as session:
+        assert session.scalar(text("select count(*) from files")) == 1
+    house.purger.step()
+    with ledger.begin() as session:
+        assert session.scalar(text("select count(*) from files")) == 0
+
+
 def test_bytes_never_go_while_a_file_with_them_comes(house: House) -> None:
     stop = threading.Event()
 
