@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tests.benchmarks import (
     api,
+    ccsr,
     clarity,
     compact,
     company,
@@ -47,6 +48,7 @@ BENCHMARKS = {
     "company": company.run,
     "reuse": reuse.run,
     "seedvr2": seedvr2.run,
+    "ccsr": ccsr.run,
     "clarity": clarity.run,
     "load_3b": load_3b.run,
     "webhooks": webhooks.run,

@@ -23,8 +23,14 @@ WRITERS: dict[str, Callable[[Path], Path]] = {
 """What writes small random weights, by the name of their manifest."""
 
 QUICK: dict[str, dict[str, object]] = {
-    "fal-ai/ccsr": {"tile_diffusion": "mix", "tile_diffusion_size": 64, "steps": 10}
-    | {"tile_diffusion_stride": 64},
+    "fal-ai/ccsr": {
+        "tile_diffusion": "mix",
+        "tile_diffusion_size": 64,
+        "tile_diffusion_stride": 64,
+        "steps": 10,
+        "t_max": 0.7,
+        "t_min": 0.6,
+    },
     "fal-ai/clarity-upscaler": {"num_inference_steps": 4},
 }
 """Arguments that make a request of an endpoint quick, where its defaults work on 512 pixels."""

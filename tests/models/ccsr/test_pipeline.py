@@ -9,12 +9,12 @@ import torch
 from models.ccsr.options import CcsrOptions
 from models.ccsr.pipeline import CcsrUpscaler
 from models.ccsr.restorer import Restorer
-from models.ccsr.schema import CcsrRequest
+from models.ccsr.schema import CcsrRequest, TileDiffusion
 from models.diffusion.autoencoder import Autoencoder
 from models.errors import Cancelled, NotFinite, OutOfDeviceMemory
 from models.schema import Size
 from models.tiling import pooled
-from tests.models.ccsr.tiny import make_restorer
+from tests.models.ccsr.tiny import make_recipe, make_restorer, make_source
 from tests.models.contexts import make_context
 from tests.pictures import make_grey, make_picture
 
@@ -56,7 +56,7 @@ def test_the_result_has_the_promised_size(size, scale):
 
 
 def test_a_picture_is_restored_as_a_whole_by_default():
-    pixels = enlarge(make_picture(24, 16), tile_diffusion="none", tile_vae=True)
+    pixels = enlarge(make_picture(24, 16), tile_diffusion="none", t_max=0.7, t_min=0.6)
 
     assert pixels.shape == (32, 48, 3)
 
@@ -177,15 +177,18 @@ def crowded():
     hook.remove()
 
 
-def test_a_whole_that_finds_no_room_is_told_of_tiles_once_the_device_is_empty(crowded):
-    picture, whole = make_picture(24, 16), {"tile_diffusion": "none", "upscaler": crowded}
+@pytest.mark.parametrize(
+    ("mode", "divisor", "error", "message"),
+    [
+        (TileDiffusion.NONE, 1, torch.OutOfMemoryError, None),  # the engine may still make room
+        (TileDiffusion.NONE, 2, OutOfDeviceMemory, "set tile_diffusion to gaussian or mix"),
+        (TileDiffusion.MIX, 8, torch.OutOfMemoryError, None),  # nor is the engine at its end
+    ],
+)
+def test_a_whole_that_finds_no_room_is_told_of_tiles_once_the_device_is_empty(
+    crowded, mode, divisor, error, message
+):
+    recipe, context = make_recipe(tile_diffusion=mode), make_context(tile_divisor=divisor)
 
-    with pytest.raises(torch.OutOfMemoryError):  # the engine may still make room
-        enlarge(picture, **whole)
-    with pytest.raises(OutOfDeviceMemory, match="set tile_diffusion to gaussian or mix"):
-        enlarge(picture, divisor=2, **whole)
-
-
-def test_tiles_that_find_no_room_are_the_engines_to_halve(crowded):
-    with pytest.raises(torch.OutOfMemoryError):
-        enlarge(make_picture(24, 16), divisor=8, upscaler=crowded)
+    with torch.inference_mode(), pytest.raises(error, match=message):
+        crowded.restore(make_source(64, 64), recipe, context)

@@ -1,10 +1,8 @@
 """What real sizes would take of a device; predicted, not measured (see `tests.prediction`)."""
 
-from functools import cache
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from models.ccsr.loading import build
 from models.ccsr.restorer import Restorer
@@ -16,13 +14,6 @@ from tests.models.ccsr.tiny import make_recipe
 from tests.prediction import DEVICE, Prediction, built, place, predicting
 
 BFLOAT16 = torch.bfloat16
-
-
-class Zeros:
-    """Noise for tensors without bytes."""
-
-    def draw(self, *shape: int) -> Tensor:
-        return torch.empty(shape, device=DEVICE)
 
 
 def make_networks() -> nn.ModuleDict:
@@ -39,12 +30,10 @@ def restorer_of(networks: nn.ModuleDict, device: torch.device) -> Restorer:
     )
 
 
-@cache
 def predict(side: int, mode: TileDiffusion, *, vae_tile: int = 1024) -> Prediction:
-    """Predict all stages of a square picture, two calls of the networks for each tile."""
+    """Predict all stages of a square picture, with one call of the networks for each tile."""
     networks = built(make_networks, BFLOAT16)
     recipe = make_recipe(
-        steps=3,
         tile_diffusion=mode,
         tile_size=1024,
         tile_stride=512,
@@ -55,8 +44,9 @@ def predict(side: int, mode: TileDiffusion, *, vae_tile: int = 1024) -> Predicti
         place(networks, DEVICE)
         restorer = restorer_of(networks, DEVICE)
         source = torch.empty(1, 3, side, side, device=DEVICE)
+        latent = torch.empty(1, 4, side // 8, side // 8, device=DEVICE)
         hints = restorer.encode(source, recipe)
-        latent = restorer.denoise(source, hints, recipe, Zeros())
+        latent = restorer.predictor(source, hints, recipe)(latent, 999)
         restorer.decode(latent, source, recipe)
     return prediction
 
