@@ -67,9 +67,11 @@ class Completion:
         self._used.add(status)
 
     def finish(self) -> Iterable[tuple[str, str]]:
-        """Close the files and write the manifest, which comes last."""
+        """Close the files and write the manifest, which comes last; without rows there is none."""
         for file in self._files.values():
             file.close()
+        if not self._used:
+            return
         used = [status for status in self._files if status in self._used]
         manifest = {
             "Format": FORMAT,

@@ -40,6 +40,7 @@ BENCHMARKS = {
     "latency": latency.run,
     "help": startup.run,
     "rows": ingest.run,
+    "rows_memory": ingest.memory,
     "scale": scale.run,
     "switches": switches.run,
     "fairness": fairness.run,

@@ -109,13 +109,16 @@ def test_the_failed_part_without_its_last_columns_is_a_manifest(
         assert (second.source, second.version) == ("s3://photos/100%+.jpg", None)
 
 
-def test_a_batch_of_another_kind_has_no_completion_report(
+def test_a_batch_of_another_kind_or_of_local_files_has_no_completion_report(
     ledger: Ledger, storage: Storage, tmp_path: Path
 ) -> None:
-    batch = make_batch(ledger, 1, **destination(tmp_path))
-    end(ledger, batch, {})
+    plain = make_batch(ledger, 1, **destination(tmp_path))
+    options = '{"in_place": false, "completion_report": true}'
+    of_files = make_batch(ledger, 1, options=options, **destination(tmp_path))
 
-    report.write(ledger, storage, batch)
+    for batch in (plain, of_files):
+        end(ledger, batch, {})
+        report.write(ledger, storage, batch)
 
     assert sorted(each.name for each in tmp_path.iterdir()) == [
         "report.html",

@@ -134,6 +134,33 @@ def test_a_picture_in_a_bucket_gets_its_origin_into_the_object_s_metadata(
     assert found.metadata["enlarger-source"] == row.source
 
 
+def test_the_version_that_the_row_names_is_read_however_new_another_is(
+    ledger: Ledger, settings: Settings, s3_url: str, bucket: str, s3_client: "S3Client"
+) -> None:
+    settings = settings.model_copy(
+        update={"s3_endpoint_url": s3_url, "s3_addressing_style": "path"}
+    )
+    s3_client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    old = s3_client.put_object(Bucket=bucket, Key="in.png", Body=PHOTO)["VersionId"]
+    s3_client.put_object(Bucket=bucket, Key="in.png", Body=save(make_pixels(4, 4), "PNG"))
+    places = {"source": f"s3://{bucket}/in.png"}
+    batch = make_batch(
+        ledger,
+        [
+            make_row(1, source_version=old, destination=f"s3://{bucket}/old.png", **places),
+            make_row(2, destination=f"s3://{bucket}/new.png", **places),
+            make_row(3, source_version="none", destination=f"s3://{bucket}/no.png", **places),
+        ],
+    )
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+
+    named, newest, absent = rows(ledger, batch)
+    assert (named.outcome["input"]["width"], newest.outcome["input"]["width"]) == (30, 4)
+    assert absent.error["code"] in ("object_missing", "storage_refused")
+
+
 @pytest.mark.parametrize(
     ("data", "row", "code", "field"),
     [
