@@ -52,7 +52,7 @@ values (:kind, :subscription_id, :secret, clock_timestamp() + :delay)
 _EXPIRE = text("""
 update webhook_keys set expires_at = clock_timestamp() + :delay
 where kind = :kind and subscription_id is not distinct from :subscription_id
-    and expires_at is null
+    and (expires_at is null or expires_at > clock_timestamp() + :delay)
 """)
 
 
@@ -125,7 +125,7 @@ def rotate(
     Args:
         session: The transaction.
         kind: Which.
-        overlap: Zero replaces the key at once, for one that was disclosed.
+        overlap: Zero replaces all older keys at once, for one that was disclosed.
         subscription_id: Whose; None for the system's.
     """
     which = {"kind": str(kind), "subscription_id": subscription_id}

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import structlog
 from sqlalchemy.orm import Session
 
 from scheduler.errors import SettingsInvalid
@@ -19,6 +20,8 @@ from scheduler.ledger.webhook_tables import Style
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 from scheduler.webhooks import envelope, fal
+
+log = structlog.get_logger()
 
 AT_ONCE = 500
 
@@ -56,6 +59,14 @@ class Expansion:
         if event.job_id is None:
             return envelope.of_batch(event, facts.batches[event.batch_id])
         row = facts.jobs.get(event.job_id)
+        try:
+            return self._of_job(event, style, row, facts)
+        except Exception as exc:
+            # A bug in one message must not stop all others; this one says what is certain.
+            log.error("message.crashed", job=str(event.job_id), exc_info=exc)
+            return self._of_job(event, style, None, facts)
+
+    def _of_job(self, event: Noted, style: Style, row: RowRecord | None, facts: "_Facts") -> str:
         if style is Style.FAL:
             return fal.of_job(event, row, partial(self._publish, facts.bases))
         return envelope.of_job(event, row)

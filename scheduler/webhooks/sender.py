@@ -195,12 +195,16 @@ class Sender:
     async def _deliver(self, lane: Lane, taken: Taken) -> None:
         body = taken.body.encode()
         limit = timeout_s(taken.style, taken.failures, first_s=self._settings.webhook_timeout_s)
-        headers = self._signatory.headers(taken, body)
         try:
+            headers = self._signatory.headers(taken, body)
             answer = await self._client.post(taken.url, body, headers, timeout_s=limit)
         except asyncio.CancelledError:
             self._unsent.append(taken.key)
             raise
+        except Exception as exc:
+            # The outermost frame of one message: a bug in it must not stop all others.
+            log.error("delivery.crashed", event=taken.key.event_id, exc_info=exc)
+            answer = Answer(status=None, text=f"not sent: {type(exc).__name__}, see the log")
         lane.note(answer, time.monotonic())
         self._settle(taken, answer)
 

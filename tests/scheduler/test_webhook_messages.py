@@ -259,6 +259,38 @@ def test_a_rotated_key_goes_on_until_everybody_had_time(ledger: Ledger) -> None:
     assert 49 < (old.expires_at - old.created_at) / timedelta(hours=1) < 51
 
 
+def test_a_key_that_leaked_goes_at_once_and_so_do_older_ones(ledger: Ledger) -> None:
+    with ledger.begin() as session:
+        webhook_keys.ensure(session)
+        webhook_keys.rotate(session, KeyKind.ED25519, overlap=timedelta(hours=25))
+        webhook_keys.rotate(session, KeyKind.ED25519, overlap=timedelta(0))
+    with ledger.begin() as session:
+        valid = [key for key in webhook_keys.valid(session) if key.kind is KeyKind.ED25519]
+
+    assert [(key.signs, key.expires_at) for key in valid] == [(True, None)]
+
+
+def test_an_event_whose_message_cannot_be_made_is_told_without_it(
+    ledger: Ledger, settings: Settings
+) -> None:
+    with ledger.begin() as session:
+        subscribe(session, url="https://consumer.example/", events=["job.failed"])
+    batch = make_batch(ledger, 2)
+    errors = ['{"code": 7}', json.dumps(FAILED)]
+    endings = [
+        Ending(ticket=ticket, state=JobState.FAILED, error=error)
+        for ticket, error in zip(queue(ledger, batch), errors, strict=True)
+    ]
+    with ledger.begin() as session:
+        jobs.finish(session, endings, from_states=(JobState.QUEUED,))
+        Expansion(ledger, settings).step(session)
+        bodies = session.scalars(text("select body from deliveries order by job_id"))
+        told = [json.loads(body)["data"] for body in bodies]
+
+    assert [(each["state"], each["line"]) for each in told] == [("failed", None), ("failed", 2)]
+    assert told[1]["error"]["code"] == "image_unreadable"
+
+
 def test_an_owner_with_a_line_end_breaks_no_header() -> None:
     signatory = Signatory([key(1, KeyKind.ED25519)])
     taken = Taken(

@@ -1,9 +1,12 @@
+import asyncio
 import base64
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from ipaddress import ip_network
 from uuid import UUID
 
@@ -16,19 +19,22 @@ from standardwebhooks import Webhook
 from scheduler import guard
 from scheduler.ledger import consumers, delivery_records, periods, subscriptions, webhook_keys
 from scheduler.ledger.delivery_records import Choice, Record
-from scheduler.ledger.session import Ledger
+from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.subscriptions import subscribe
 from scheduler.ledger.tables import JobState
 from scheduler.ledger.webhook_tables import DeliveryState, KeyKind, Style, SubscriptionState
 from scheduler.settings import Settings
 from scheduler.webhooks import signing
+from scheduler.webhooks.client import Client
 from scheduler.webhooks.process import sending
 from tests.consumer import Consumer, consumer
 from tests.factories import make_batch
 from tests.faulty_http import Faulty, Request
 from tests.processes import eventually
+from tests.scheduler.test_guard import ADDRESSES
 from tests.scheduler.test_subscriptions import end
 
+HOUR = timedelta(hours=1)
 LOCAL = (ip_network("127.0.0.0/8"),)
 
 
@@ -260,6 +266,27 @@ def test_it_connects_to_the_address_that_was_checked(
     assert server.received[0].headers["host"] == f"rebinding.example:{port}"
 
 
+async def refused(urls: list[str]) -> list[str | None]:
+    async with Client(()) as client:
+        answers = [await client.post(url, b"{}", {}, timeout_s=5) for url in urls]
+    return [each.text if each.status is None else None for each in answers]
+
+
+def test_no_address_of_the_corpus_is_connected_to() -> None:
+    """Even if a URL came here without its spelling having been looked at."""
+    urls = [url for url in ADDRESSES if "?" not in url and "#" not in url]
+
+    said = asyncio.run(refused(urls))
+
+    wrong = {
+        url: words
+        for url, words in zip(urls, said, strict=True)
+        if words is None
+        or not re.search("not a public address|is not known|not a canonical", words)
+    }
+    assert (len(urls) > 30, wrong) == (True, {})
+
+
 def test_two_senders_share_the_work(ledger: Ledger, quick: Settings) -> None:
     batch = make_batch(ledger, 100)
     with consumer() as server:
@@ -299,11 +326,15 @@ def test_after_the_last_try_a_message_is_dead_and_can_be_replayed(
         eventually(told(ledger, "dead"))
         status = 200
         with ledger.begin() as session:
-            none = delivery_records.replay(session, Choice(event_id=0))
-            count = delivery_records.replay(session, Choice(batch_id=batch))
+            now = database_time(session)
+            none = [
+                delivery_records.replay(session, choice)
+                for choice in (Choice(event_id=0), Choice(since=now), Choice(until=now - HOUR))
+            ]
+            count = delivery_records.replay(session, Choice(since=now - HOUR, until=now))
         eventually(told(ledger, "delivered"))
 
-    assert (none, count) == (0, 1)
+    assert (none, count) == ([0, 0, 0], 1)
     assert len(set(server.ids)) == 1
 
 
