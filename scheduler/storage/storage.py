@@ -25,22 +25,18 @@ PROBE = ".enlarger-write-check"
 class Storage:
     """Reads and writes objects by address; one instance serves all threads of a process."""
 
-    def __init__(self, settings: "Settings", *, places: Sequence[str] | None = None) -> None:
-        """Prepare; nothing is connected.
+    def __init__(self, stores: "Stores", *, places: Sequence[str] | None = None) -> None:
+        """Prepare.
 
         Args:
-            settings: How stores are reached.
+            stores: One of each kind.
             places: The only addresses that may be named, and all below them; None for any.
         """
-        self._settings = settings
+        self._stores = stores
         self._places = places
-        self._files = FileStore()
-        self._web = WebStore(settings)
-        self._s3: S3Store | None = None
-        self._making = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"Storage(s3_endpoint_url={self._settings.s3_endpoint_url!r})"
+        return f"Storage({self._stores!r})"
 
     def read(
         self, address: str, *, max_bytes: int, version: str | None = None, etag: str | None = None
@@ -226,7 +222,7 @@ class Storage:
         place = parse_address(address)
         if place.scheme != "s3":
             return None
-        return self._s3_store().presigned(
+        return self._stores.s3().presigned(
             place, content_type=content_type, disposition=disposition, lifetime_s=lifetime_s
         )
 
@@ -282,18 +278,33 @@ class Storage:
 
     def fenced(self, places: Sequence[str]) -> "Storage":
         """Return a storage that refuses what lies below none of the places (PlaceForbidden)."""
-        return Storage(self._settings, places=places)
+        return Storage(self._stores, places=places)
 
     def _store(self, place: Address) -> Store:
         if self._places is not None:
             fence.check(str(place), self._places)
         if place.scheme == "file":
-            return self._files
+            return self._stores.files
         if place.is_web:
-            return self._web
-        return self._s3_store()
+            return self._stores.web
+        return self._stores.s3()
 
-    def _s3_store(self) -> "S3Store":
+
+class Stores:
+    """One store of each kind, shared by all who read and write; S3's client is made when needed."""
+
+    def __init__(self, settings: "Settings") -> None:
+        self.files = FileStore()
+        self.web = WebStore(settings)
+        self._settings = settings
+        self._s3: S3Store | None = None
+        self._making = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Stores(s3_endpoint_url={self._settings.s3_endpoint_url!r})"
+
+    def s3(self) -> "S3Store":
+        """Return the store of S3."""
         with self._making:
             if self._s3 is None:
                 from scheduler.storage.s3 import S3Store  # boto3: only where S3 is used
@@ -304,7 +315,7 @@ class Storage:
 
 def open_storage(settings: "Settings") -> Storage:
     """Return the storage that `settings` describe; nothing is connected before the first call."""
-    return Storage(settings)
+    return Storage(Stores(settings))
 
 
 def _held(address: str, within: str | None) -> Address:

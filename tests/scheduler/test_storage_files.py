@@ -427,3 +427,25 @@ def test_a_copy_does_not_leave_its_folder_by_a_link(storage, tmp_path):
             content_type="image/png",
             within=at(tmp_path / "in"),
         )
+
+
+def test_a_fenced_storage_reaches_only_its_places_and_connects_no_second_time(storage, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_bytes(b"a")
+    (tmp_path / "b").write_bytes(b"b")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "b")
+    fenced = storage.fenced([(tmp_path / "in").as_uri(), "s3://bucket/in/"])
+
+    assert fenced.read((tmp_path / "in" / "a").as_uri(), max_bytes=9).data == b"a"
+    for outside in (
+        (tmp_path / "b").as_uri(),
+        (tmp_path / "in" / "link").as_uri(),
+        (tmp_path / "in-2" / "a").as_uri(),
+        "s3://bucket/inside/a",
+        "s3://other/in/a",
+    ):
+        with pytest.raises(errors.PlaceForbidden):
+            fenced.read(outside, max_bytes=9)
+        with pytest.raises(errors.PlaceForbidden):
+            fenced.write(outside, b"x", content_type="text/plain")
+    assert fenced._stores is storage._stores
