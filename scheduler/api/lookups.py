@@ -1,4 +1,4 @@
-"""Look-ups of requests that come at the same time are one query, on one thread.
+"""Look-ups of requests that come at the same time are one query.
 
 A status is polled ten times a second by each who waits; while one query is under way, the next ones
 gather. Nobody waits for company: an idle process asks at once.
@@ -18,13 +18,16 @@ from scheduler.ledger.session import Ledger
 
 Found = dict[UUID, Standing]
 
+QUERIES = 2
+"""At once: while the ledger does one, the answers of the other go out."""
+
 
 class Lookups:
     """To be used from one event loop only."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._limiter = CapacityLimiter(1)
+        self._limiter = CapacityLimiter(QUERIES)
         self._asked: set[UUID] = set()
         self._next: asyncio.Task[Found] | None = None
 
@@ -43,7 +46,7 @@ class Lookups:
         return found.get(request_id)
 
     async def _answer(self) -> Found:
-        """Wait for the query before this one, then ask for all that have gathered."""
+        """Wait for one of the queries before this one, then ask for all that have gathered."""
         async with self._limiter:
             asked, self._asked, self._next = self._asked, set(), None
             return await anyio.to_thread.run_sync(
