@@ -67,5 +67,4 @@ def submit(system: System, number: int, rows: int) -> UUID:
         manifest,
         destination=(system.folder / f"results-{number}").as_uri(),
         owner=f"owner {number % 2}",
-        priority=number % 2,
     )
