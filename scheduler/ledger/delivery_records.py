@@ -30,9 +30,11 @@ class Choice:
         return {**vars(self), "states": [str(state) for state in self.states]}
 
 
+# An event's batch is looked up, as deliveries are found by it.
 _CHOSEN = """
 deliveries.state = any(:states)
-    and (cast(:event_id as bigint) is null or event_id = :event_id)
+    and (cast(:event_id as bigint) is null or event_id = :event_id and deliveries.batch_id
+        in (select events.batch_id from events where events.id = :event_id))
     and (cast(:batch_id as uuid) is null or deliveries.batch_id = :batch_id)
     and (cast(:since as timestamptz) is null or happened_at >= :since)
     and (cast(:until as timestamptz) is null or happened_at < :until)

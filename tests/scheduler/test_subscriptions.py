@@ -5,13 +5,25 @@ from sqlalchemy import text
 from uuid_utils.compat import uuid7
 
 from scheduler.errors import EventUnknown, SubscriptionUnknown, UrlRefused
-from scheduler.ledger import batches, feeds, jobs, periods, retention, subscriptions
+from scheduler.ledger import (
+    batches,
+    delivery_records,
+    feeds,
+    jobs,
+    periods,
+    retention,
+    subscriptions,
+)
+from scheduler.ledger.delivery_records import Choice
 from scheduler.ledger.feeds import Feed
 from scheduler.ledger.jobs import Ending
 from scheduler.ledger.session import Ledger, database_time
 from scheduler.ledger.subscriptions import subscribe
 from scheduler.ledger.tables import JobState
 from scheduler.ledger.webhook_tables import Style
+from scheduler.loop import settle
+from scheduler.settings import Settings
+from scheduler.webhooks.expansion import Expansion
 from tests.factories import ENDPOINT, make_batch, make_rejected, make_row, make_submission
 from tests.scheduler.test_jobs import queue
 
@@ -95,6 +107,27 @@ def test_the_same_url_for_the_same_batch_is_one_subscription(ledger: Ledger) -> 
 
     assert first == second
     assert (found.events, found.origin) == (["job.failed"], "https://consumer.example")
+
+
+def test_whoever_comes_after_a_batch_has_ended_is_told_of_its_end_and_nobody_twice(
+    ledger: Ledger, settings: Settings
+) -> None:
+    batch = make_batch(ledger, 1)
+    with ledger.begin() as session:
+        subscribe(session, url=URL, batch_id=batch)
+    end(ledger, batch)
+    settle(ledger)
+    with ledger.begin() as session:
+        Expansion(ledger, settings).step(session)
+        late = subscribe(session, url=f"{URL}/late", batch_id=batch)
+        subscribe(session, url=URL, batch_id=batch)
+        Expansion(ledger, settings).step(session)
+        found = delivery_records.listed(session, Choice(batch_id=batch), limit=10)
+        same = delivery_records.listed(session, Choice(event_id=found[0].event_id), limit=10)
+
+    assert [each.type for each in found] == ["batch.finished"] * 2
+    assert late in {each.subscription_id for each in found}
+    assert same == found
 
 
 @pytest.mark.parametrize("url", ["ftp://host/", "http://u:p@host/", "http://0x7f.1/", ""])
