@@ -27,6 +27,7 @@ class Duty:
         period_s: The pause when there is nothing more.
         rests: The pause is at least so many times as long as the step took: what reads all that is
             queued takes its time where something keeps the database from cleaning up.
+        patient: Nothing that comes in ends its pause: it cleans up, and there is no hurry.
         wake: Set to end the pause early.
         broken: Set when a step ended in a bug.
     """
@@ -35,8 +36,16 @@ class Duty:
     step: Callable[[], bool]
     period_s: float
     rests: float = 0.0
+    patient: bool = False
     wake: threading.Event = field(default_factory=threading.Event)
     broken: threading.Event = field(default_factory=threading.Event)
+
+
+def wake(duties: Sequence[Duty]) -> None:
+    """End the pauses of all duties that what has come in may concern."""
+    for duty in duties:
+        if not duty.patient:
+            duty.wake.set()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from models.errors import WorldError
 from scheduler import broker, keeping
 from scheduler.discarding import Discarder
 from scheduler.dispatch import Dispatcher
-from scheduler.duties import Duty, attended
+from scheduler.duties import Duty, attended, wake
 from scheduler.files.purge import Purger
 from scheduler.ingest import Reader
 from scheduler.ledger import batches, feeds, requests
@@ -163,19 +163,21 @@ def _duties(settings: Settings, ledger: Ledger, mercy_s: float) -> list[Duty]:
         Duty("feeds", lambda: close_feeds(ledger), settings.poll_s),
         Duty("account", account, min(settings.poll_s, 0.25), LEISURE),
         Duty("expire", lambda: expire(ledger), settings.poll_s),
-        Duty("keep", keep, KEEP_S),
+        Duty("keep", keep, KEEP_S, patient=True),
         Duty("report", reporter.step, settings.poll_s, wake=reporting),
         Duty("release", lambda: intake.release(ledger), settings.poll_s),
     ]
 
 
 def _discarding(ledger: Ledger, storage: Storage, settings: Settings, keep_s: float) -> Duty:
-    return Duty("discard", Discarder(ledger, storage, settings, keep_s=keep_s).step, KEEP_S)
+    return Duty(
+        "discard", Discarder(ledger, storage, settings, keep_s=keep_s).step, KEEP_S, patient=True
+    )
 
 
 def _purging(ledger: Ledger, settings: Settings) -> Duty:
     """Return the duty to delete files of requests; without ENLARGER_FILES there are none."""
-    return Duty("purge", Purger(ledger, settings).step, PURGE_S)
+    return Duty("purge", Purger(ledger, settings).step, PURGE_S, patient=True)
 
 
 def _hurrying(settings: Settings, wanted: threading.Event) -> Duty:
@@ -241,7 +243,6 @@ def _listen(
         if heard:
             if heard[0].payload == batches.HURRY:
                 hurrying.set()
-            for duty in duties:
-                duty.wake.set()
+            wake(duties)
         else:
             raw.execute("select 1")  # notices a server that went away without a word
