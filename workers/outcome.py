@@ -160,6 +160,7 @@ def provenance(job: Claimed, *, seed: int, weights: Mapping[str, str]) -> dict[s
     asked = {
         "source": job.source,
         "arguments": json.dumps(job.arguments, ensure_ascii=False, sort_keys=True),
+        **({"weights": json.dumps(weights, sort_keys=True)} if weights else {}),
     }
     return {
         "job": str(job.id),
@@ -167,6 +168,5 @@ def provenance(job: Claimed, *, seed: int, weights: Mapping[str, str]) -> dict[s
         "endpoint": job.endpoint,
         "version": VERSION,
         "seed": str(seed),
-        **({"weights": json.dumps(weights, sort_keys=True)} if weights else {}),
         **({} if sealing.is_hidden(job.arguments) else asked),
     }

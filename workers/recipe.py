@@ -6,9 +6,11 @@ But for the device: one of another kind rounds otherwise, and its result is as g
 import hashlib
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from models import catalog
+from models.catalog import Endpoint
 from models.schema import OutputFormat, UpscaleRequest
 from models.version import VERSION
 from scheduler import hub
@@ -33,15 +35,40 @@ class Recipes:
         self._digesting = threading.Lock()
 
     def weights(self, pipeline: str) -> dict[str, str]:
-        """Return the SHA-256 of each file of a pipeline's weights, by its name; none without any.
+        """Return the SHA-256 of each file that a pipeline is made of, and of those it borrows.
+
+        By name below the folder of weights; none where it needs none.
 
         Raises:
             WeightsError: A file is missing.
         """
+        _, *lent = self._endpoints(catalog.part(pipeline)[0])
+        pipelines = [pipeline, *(each.pipelines()[0] for each in lent)]
+        return {
+            str(path.relative_to(self._folder)): self._digest(path)
+            for path in sorted({path for each in pipelines for path in self._files(each)})
+        }
+
+    def _endpoints(self, name: str) -> list[Endpoint]:
+        """Return an endpoint, and those whose pipelines it borrows."""
+        endpoint = self._stock.endpoint(name)
+        return [endpoint, *map(self._stock.endpoint, self._stock.options(endpoint).borrows())]
+
+    @property
+    def _folder(self) -> Path:
+        assert self._stock.folder is not None, "without it no pipeline has files"
+        return self._stock.folder
+
+    def _files(self, pipeline: str) -> Iterator[Path]:
+        """Yield a pipeline's files; one in a folder of its own stands for all that lie there."""
         found = self._stock.weights(pipeline)
-        if found is None:
-            return {}
-        return {path.name: self._digest(path) for path in found.files.values()}
+        for path in found.files.values() if found is not None else ():
+            manifest, name, *rest = path.relative_to(self._folder).parts
+            if rest:
+                inside = (self._folder / manifest / name).rglob("*")
+                yield from (each for each in inside if each.is_file())
+            else:
+                yield path
 
     def _digest(self, path: Path) -> str:
         with self._digesting:  # whoever comes second waits, and does not read it as well
@@ -64,15 +91,17 @@ class Recipes:
             return None
         if source.others(request) or job.options.get(SEALED):
             return None
-        endpoint = self._stock.endpoint(job.endpoint)
         lossless = request.encoding() is OutputFormat.PNG
         parts = {
             "input": hashlib.sha256(data).hexdigest(),
             "endpoint": job.endpoint,
             "arguments": job.arguments,
-            "options": self._stock.options(endpoint).model_dump(mode="json"),
+            "options": {
+                each.id: self._stock.options(each).model_dump(mode="json")
+                for each in self._endpoints(job.endpoint)
+            },
             "quality": None if lossless else self._settings.jpeg_quality,
-            "weights": sorted(weights.values()),
+            "weights": dict(weights),
             "version": VERSION,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()

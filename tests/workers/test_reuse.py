@@ -11,6 +11,8 @@ import pytest
 from pydantic import SecretStr
 
 from models.catalog import ENDPOINTS
+from models.checkpoint.manifest import File, Manifest, Part, Variant
+from models.options import NoOptions
 from models.schema import OutputFormat
 from scheduler import keeping
 from scheduler.ledger import batches, jobs
@@ -22,12 +24,15 @@ from scheduler.settings import Settings
 from scheduler.storage import open_storage
 from tests.factories import ENDPOINT, make_batch, make_row, make_worker
 from tests.pictures import make_pixels, save
+from tests.workers.manifests import FREE
 from tests.workers.real import PHOTO, only, real_rig, submit
 from tests.workers.rig import Rig, queue
 from workers import codec
 from workers.heartbeat import Lease
 from workers.life import Bundle, Life
+from workers.recipe import Recipes
 from workers.shortcuts import Shortcuts
+from workers.stock import Stock
 from workers.storeroom import Storeroom
 
 if TYPE_CHECKING:
@@ -237,21 +242,63 @@ def test_a_ledger_that_is_away_costs_a_computation(
     assert ending is None
 
 
-def test_other_weights_are_another_recipe_and_their_digest_is_told(
+class Borrowing(NoOptions):
+    """Choices of an endpoint that uses another one's pipeline."""
+
+    def borrows(self) -> tuple[str, ...]:
+        return ("lender",)
+
+
+def test_other_weights_are_another_recipe_and_their_digests_are_told(
     ledger: Ledger, settings: Settings, tmp_path: Path
 ) -> None:
-    weighty = {ENDPOINT: replace(ENDPOINTS[ENDPOINT], weights="tests.workers.manifests:A")}
+    weighty = replace(
+        ENDPOINTS[ENDPOINT],
+        weights="tests.workers.manifests:A",
+        options="tests.workers.test_reuse:Borrowing",
+    )
+    lender = replace(ENDPOINTS[ENDPOINT], id="lender", weights="tests.workers.manifests:B")
     folder = tmp_path / "weights"
     (folder / "a").mkdir(parents=True)
+    (folder / "b").mkdir()
     found = []
-    for number, content in enumerate((b"one", b"one", b"other")):
-        (folder / "a/model.pth").write_bytes(content)
-        with real_rig(ledger, settings, endpoints=weighty, weights=folder) as it:
+    for number, (own, lent) in enumerate(["xx", "xx", "yx", "yy", "yy"]):
+        (folder / "a/model.pth").write_text(own)
+        (folder / "b/model.pth").write_text(lent)
+        served = {ENDPOINT: weighty, "lender": lender}
+        with real_rig(ledger, settings, endpoints=served, weights=folder) as it:
             found.append(ran(it, tmp_path / str(number)))
 
+    x, y = (hashlib.sha256(content).hexdigest() for content in (b"x", b"y"))
     told = [outcome(job)["weights"] for job in found]
-    one, other = (hashlib.sha256(content).hexdigest() for content in (b"one", b"other"))
-    assert told == [{"model.pth": one}, {"model.pth": one}, {"model.pth": other}]
-    assert ["reused_from" in outcome(job) for job in found] == [False, True, False]
+    assert told[2] == {"a/model.pth": y, "b/model.pth": x}
+    copied = ["reused_from" in outcome(job) for job in found]
+    assert copied == [False, True, False, False, True]
     data = (tmp_path / "2/out/result.png").read_bytes()
-    assert codec.read_provenance(data)["weights"] == json.dumps({"model.pth": other})
+    assert json.loads(codec.read_provenance(data)["weights"]) == told[2]
+
+
+def test_a_file_in_a_folder_of_its_own_stands_for_all_that_lies_there(tmp_path: Path) -> None:
+    weighty = replace(ENDPOINTS[ENDPOINT], weights=f"{__name__}:IN_FOLDERS")
+    for name in ("base/unet/model.pth", "base/text/model.pth", "plain.pth", "other.pth"):
+        (tmp_path / "a" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "a" / name).write_text(name)
+    stock = Stock(endpoints={ENDPOINT: weighty}, folder=tmp_path)
+
+    found = Recipes(stock, Settings()).weights(weighty.pipelines()[0])
+
+    assert list(found) == ["a/base/text/model.pth", "a/base/unet/model.pth", "a/plain.pth"]
+
+
+IN_FOLDERS = Manifest(
+    name="a",
+    variants=(
+        Variant(
+            name="only",
+            parts=tuple(
+                Part(name=name, files=(File(name=name, repository=None, licence=FREE),))
+                for name in ("base/unet/model.pth", "plain.pth")
+            ),
+        ),
+    ),
+)
