@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_network
 from pathlib import Path
 from uuid import uuid4
 
@@ -38,6 +39,7 @@ def _system(
             files=(folder / "files").as_uri(),
             secret_key=SecretStr("a key for tests, known to everybody"),
             lease_s=4.0,
+            webhook_allow=(ip_network("127.0.0.1/32"),),
         )
         env = environment(settings)
         with (
