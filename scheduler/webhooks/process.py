@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from scheduler.files import room
 from scheduler.ledger.session import Ledger
 from scheduler.settings import Settings
 from scheduler.webhooks.sender import Sender
@@ -29,8 +30,11 @@ def sending(settings: Settings, stop: threading.Event) -> Iterator[None]:
         stop: Set as well when the sender ends in a bug.
 
     Raises:
+        SettingsInvalid: At once, if results can't be given their public addresses.
         SystemExit: On leaving, if the sender ended in a bug.
     """
+    if settings.files is not None:
+        room.check(settings)
     broken = threading.Event()
     ending = threading.Event()
 

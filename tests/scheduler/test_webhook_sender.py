@@ -17,6 +17,7 @@ from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from scheduler import guard
+from scheduler.errors import SettingsInvalid
 from scheduler.ledger import consumers, delivery_records, periods, subscriptions, webhook_keys
 from scheduler.ledger.delivery_records import Choice, Record
 from scheduler.ledger.session import Ledger, database_time
@@ -389,6 +390,13 @@ def test_what_is_due_of_a_removed_subscription_is_not_sent(ledger: Ledger, quick
 
     assert listed(ledger)[0].answer == "the subscription was removed"
     assert len(server.received) == 1
+
+
+def test_a_sender_that_lacks_the_key_of_public_addresses_says_so_at_once(quick: Settings) -> None:
+    lacking = quick.model_copy(update={"files": "file:///files/", "secret_key": None})
+
+    with pytest.raises(SettingsInvalid, match="ENLARGER_SECRET_KEY"), sender(lacking):
+        pass
 
 
 def test_stopping_finishes_what_is_on_its_way_and_gives_back_the_rest(
