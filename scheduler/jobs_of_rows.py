@@ -92,7 +92,8 @@ class Intake:
         destination = self._naming.result(
             row.source, suffix=choice.suffix, explicit=row.destination
         )
-        self._check_places(row, choice, destination)
+        if self._places is not None:
+            self._check_places(row, choice, destination, self._places)
         return NewJob(
             row.line,
             choice.pipeline,
@@ -109,19 +110,18 @@ class Intake:
             object=row.object,
         )
 
-    def _check_places(self, row: Row, choice: Choice, destination: str) -> None:
+    @staticmethod
+    def _check_places(row: Row, choice: Choice, destination: str, places: Sequence[str]) -> None:
         """Refuse a row that names what its order was not allowed to.
 
         Raises:
             PlaceForbidden: The picture, another file or the destination lies elsewhere.
         """
-        if self._places is None:
-            return
-        fence.check(destination, self._places, field="destination")
-        fence.check(row.source, self._places, field=arguments.IMAGE)
+        fence.check(destination, places, field="destination")
+        fence.check(row.source, places, field=arguments.IMAGE)
         others = {} if row.alternative is None else {"source": row.alternative}
         for field, address in (*choice.files.items(), *others.items()):
-            fence.check(address, self._places, field=field)
+            fence.check(address, places, field=field)
 
     def _choice(self, own: Mapping[str, Any]) -> Choice:
         key = to_json(own) if own else b"{}"

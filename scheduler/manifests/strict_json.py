@@ -1,11 +1,16 @@
 """JSON as a database can keep it: no doubled names, NaN, infinity, NUL or half characters.
 
-Python's parser lets all of these through, and each would fail later, at a worse place.
+Python's parser lets all of these through, and each would fail later, at a worse place. jiter, which
+is more than twice as quick, refuses most of them, but not in our words; so what it refuses, and
+what it reads as an infinity, is read again by Python's.
 """
 
 import json
 from collections.abc import Iterable
+from math import isinf
 from typing import Any
+
+import jiter
 
 from scheduler.errors import RowInvalid
 from scheduler.manifests.rows import unstorable
@@ -27,18 +32,41 @@ def parse_object(text: str, *, what: str = "the row") -> dict[str, Any]:
     if text.count("[") + text.count("{") > DEEPEST:
         _refuse_depth(text, what)
     try:
-        value = _DECODER.decode(text)
+        value = jiter.from_json(text.encode(), allow_inf_nan=False, catch_duplicate_keys=True)
+    except ValueError:
+        value = _explained(text, what)
+    if not isinstance(value, dict):
+        reason = f'{what} is no JSON object; one looks like {{"name": "value"}}'
+        raise RowInvalid(reason)
+    if _holds_infinity(value.values()):
+        _explained(text, what)
+    if "\\u" in text:  # NUL and half characters can only come in as escapes.
+        _refuse_unstorable(value)
+    return value
+
+
+def _holds_infinity(values: Iterable[Any]) -> bool:
+    """Whether a number was too large: one that is written down is never meant to be infinite."""
+    for value in values:
+        kind = type(value)
+        if kind is float and isinf(value):
+            return True
+        if (kind is dict and _holds_infinity(value.values())) or (
+            kind is list and _holds_infinity(value)
+        ):
+            return True
+    return False
+
+
+def _explained(text: str, what: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Read JSON strictly and slowly; raise with the reason in words."""
+    try:
+        return _DECODER.decode(text)
     except json.JSONDecodeError as exc:
         raise RowInvalid(f"{what} is no JSON: {exc.msg} at column {exc.colno}") from exc
     except ValueError as exc:  # An integer of more than 4300 digits.
         reason = f"{what} holds a number with too many digits"
         raise RowInvalid(reason) from exc
-    if not isinstance(value, dict):
-        reason = f'{what} is no JSON object; one looks like {{"name": "value"}}'
-        raise RowInvalid(reason)
-    if "\\u" in text:  # NUL and half characters can only come in as escapes.
-        _refuse_unstorable(value)
-    return value
 
 
 def _refuse_depth(text: str, what: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scheduler.errors import SourceUnreadable
 from scheduler.manifests import Item, Rejected, Row, Source, open_source
+from scheduler.manifests.strict_json import parse_object
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from scheduler.storage.address import file_address
@@ -266,6 +267,33 @@ def test_every_line_that_is_not_blank_gives_one_item_and_any_cursor_the_rest(
         for index, item in enumerate(items):
             cursor = json.loads(json.dumps(item.cursor))
             assert list(source.rows(cursor)) == items[index + 1 :]
+
+
+PLAIN = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+)
+VALUES = st.recursive(
+    PLAIN,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("ab\u00e9", max_size=2), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(st.text("ab\\", max_size=2), VALUES, max_size=4), st.booleans())
+def test_the_quick_parser_reads_what_the_slow_one_does(value, escaped):
+    text = json.dumps(value, ensure_ascii=escaped)
+
+    found = parse_object(text)
+
+    assert repr(found) == repr(json.loads(text))  # 1, 1.0 and true are apart
 
 
 def test_a_compressed_manifest_is_read_whatever_its_name(tmp_path):
