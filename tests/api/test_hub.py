@@ -1,11 +1,18 @@
-"""Lines of a log that come twice, late, or not at all."""
+"""What followers are told where lines come twice, late or never, and the ledger goes away."""
 
+import json
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from scheduler import live
 from scheduler.api.hub import Log
+from scheduler.ledger import requests
+from scheduler.ledger.session import Ledger
 from scheduler.live import News
+from scheduler.settings import Settings
+from tests.api.live import live as live_api
 
 JOB = UUID(int=1)
 
@@ -49,3 +56,29 @@ def test_a_log_is_bounded_and_what_is_not_ours_is_no_news() -> None:
     assert len(log.lines) == live.MOST_LINES
     assert live.unpack(live.pack([news(3, 1, "é")])) == [news(3, 1, "é")]
     assert [live.unpack(raw) for raw in (b"", b"{}", b"[1]", b'[["x", 1, 2, []]]')] == [[]] * 4
+
+
+def test_a_stream_outlives_the_ledger_s_connections(settings: Settings) -> None:
+    with live_api(settings) as api, api.client() as client:
+        made = client.post("/queue/enlarger/lanczos", json={"image_url": "https://a.example/"})
+        url = made.json()["status_url"] + "/stream"
+        with client.stream("GET", url, timeout=30) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            cut_all_connections(settings)
+            ledger = Ledger(settings, connections=1)
+            with ledger.begin() as session:
+                requests.cancel(session, UUID(made.json()["request_id"]))
+            ledger.close()
+            told = [json.loads(line[6:]) for line in lines if line.startswith("data: ")]
+
+    assert told[-1]["status"] == "COMPLETED"
+
+
+def cut_all_connections(settings: Settings) -> None:
+    assert settings.database_url is not None
+    with psycopg.connect(settings.database_url.get_secret_value(), autocommit=True) as connection:
+        connection.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
