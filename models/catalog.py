@@ -130,6 +130,16 @@ ENDPOINTS = {
             tiled=True,
         ),
         Endpoint(
+            id="fal-ai/chain-of-zoom",
+            summary="Chain-of-Zoom: zooms into a point by up to 256, one doubling after another.",
+            schema="models.chain_of_zoom.schema:ChainOfZoomRequest",
+            pipeline="models.chain_of_zoom.pipeline:ChainOfZoomUpscaler",
+            result="models.chain_of_zoom.schema:ChainOfZoomResult",
+            weights="models.chain_of_zoom.weights:MANIFEST",
+            options="models.chain_of_zoom.options:ChainOfZoomOptions",
+            tiled=True,
+        ),
+        Endpoint(
             id="fal-ai/clarity-upscaler",
             summary="Clarity: adds the detail that a larger picture would show, by diffusion.",
             schema="models.clarity.schema:ClarityRequest",

@@ -20,12 +20,14 @@ class Result:
         images: One or several `(H, W, 3)` RGB arrays, uint8 or uint16.
         seed: The seed that every random draw came from.
         body: Further fields of the endpoint's published result, ready for JSON.
+        opaque: The picture's alpha is in the images already, which show it on white.
         flagged: The safety checker blackened the image, so a constant picture is no fault.
     """
 
     images: tuple[Pixels, ...]
     seed: int
     body: Mapping[str, Any] = field(default_factory=dict)
+    opaque: bool = False
     flagged: bool = False
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 from uuid import UUID
 
+from models import catalog
 from models.schema import PublishedImage, Size
 from models.version import VERSION
 from scheduler.files import sealing
@@ -100,7 +101,7 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
     outcome: dict[str, Any] = {
         "objects": [each.entry() for each in stored],
         "body": {
-            **({"image": images[0]} if len(images) == 1 else {"images": images}),
+            **({"images": images} if _is_list(job.endpoint, images) else {"image": images[0]}),
             **story.body,
         },
         "input": dict(story.input),
@@ -120,6 +121,11 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
         bytes_out=sum(each.size_bytes for each in stored if each.written),
         device_s=device_s,
     )
+
+
+def _is_list(endpoint: str, images: Sequence[object]) -> bool:
+    """Tell whether a result's body lists its images; some endpoints do even where it is one."""
+    return len(images) > 1 or "images" in catalog.find(endpoint).result_class().model_fields
 
 
 def made(

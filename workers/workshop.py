@@ -300,10 +300,10 @@ def _about(job: Claimed, found: Input, header: Header) -> dict[str, Any]:
 
 
 def _product(enlarged: Enlarged, pixels: Pixels) -> Product:
-    fetched = enlarged.fetched
+    fetched, opaque = enlarged.fetched, enlarged.result.opaque
     return Product(
         pixels=pixels,
-        source=fetched.picture,
+        source=replace(fetched.picture, alpha=None) if opaque else fetched.picture,
         size=fetched.size,
         encoding=fetched.request.encoding(),
         seed=enlarged.result.seed,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from models.checkpoint.open import Checkpoint, Shape
@@ -35,7 +36,9 @@ class Merged:
         self.shapes: Mapping[str, Shape] = {
             name: checkpoint.shapes[source] for name, source in self._sources.items()
         }
-        self.dtypes = {name: checkpoint.dtypes[source] for name, source in self._sources.items()}
+        self.dtypes: Mapping[str, torch.dtype] = {
+            name: checkpoint.dtypes[source] for name, source in self._sources.items()
+        }
 
     def read(self, name: str) -> Tensor:
         """Return one tensor, float32; a weight with its adapter's product.

@@ -77,6 +77,16 @@ class Enhancer:
     running: Runner = seamless.run
     tiles: Tiles = WIDE
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks compute."""
+        return next(self.vae.parameters()).device
+
+    @property
+    def cells(self) -> int:
+        """Channels of a latent."""
+        return int(self.vae.config["latent_channels"])
+
     def encode(self, pixels: Tensor, noise: Tensor, *, tile: int, tick: Tick = ignore) -> Tensor:
         """Draw a latent from a picture's posterior.
 
@@ -150,5 +160,5 @@ class Enhancer:
         return self.running(decoder_steps(decoder), cells, floor).to(latent.device)
 
     def _floor(self, resting: int, tile: int, tick: Tick) -> Floor:
-        device = next(self.vae.parameters()).device
-        return Floor(device=device, rest=resting_place(resting, device), tile=tile, tick=tick)
+        rest = resting_place(resting, self.device)
+        return Floor(device=self.device, rest=rest, tile=tile, tick=tick)

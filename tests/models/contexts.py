@@ -11,11 +11,13 @@ from models.schema import UpscaleRequest
 from models.upscaler import Context, Upscaler
 from tests.checkpoints import write_seedvr2
 from tests.models.ccsr.small import write_ccsr
+from tests.models.chain_of_zoom.small import write_chain_of_zoom
 from tests.models.clarity.small import write_clarity
 from tests.models.esrgan.small import write_esrgan
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "ccsr": write_ccsr,
+    "chain-of-zoom": write_chain_of_zoom,
     "clarity": write_clarity,
     "esrgan": write_esrgan,
     "seedvr": write_seedvr2,
@@ -31,6 +33,7 @@ QUICK: dict[str, dict[str, object]] = {
         "t_max": 0.7,
         "t_min": 0.6,
     },
+    "fal-ai/chain-of-zoom": {"scale": 1},
     "fal-ai/clarity-upscaler": {"num_inference_steps": 4},
 }
 """Arguments that make a request of an endpoint quick, where its defaults work on 512 pixels."""
