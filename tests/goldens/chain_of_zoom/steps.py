@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from models import colorfix
 from models.chain_of_zoom.enhancer import Enhancer, Tiles
+from models.chain_of_zoom.options import ColorFix
+from models.chain_of_zoom.pipeline import aligned
 from models.chain_of_zoom.window import boxes
 from models.image import from_tensor
 from models.schema import Size
@@ -117,13 +118,9 @@ def check_zoom(case: Case) -> Iterator[Comparison]:
 
 
 def _aligned(raw: Tensor, seen: Tensor, config: dict) -> Tensor:
-    if config.get("align_method", "nofix") == "nofix":
-        return _levels(raw)
-    # Upstream aligns pictures of 8 bits.
-    made = _levels(raw).permute(2, 0, 1)[None].float() / 255
-    source = seen.permute(2, 0, 1)[None].float() / 255
-    fixed = {"wavelet": colorfix.wavelet, "adain": colorfix.adain}[config["align_method"]]
-    return torch.from_numpy(from_tensor(fixed(made, source)[0], truncated=True).copy())
+    method = config.get("align_method", "nofix").replace("nofix", "none")
+    fixed = aligned(_levels(raw).numpy(), seen.numpy(), ColorFix(method))
+    return torch.from_numpy(fixed.copy())
 
 
 def _first_frame(pixels: np.ndarray, side: int) -> np.ndarray:

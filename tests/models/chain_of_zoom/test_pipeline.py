@@ -16,6 +16,7 @@ from models.chain_of_zoom.weights import MANIFEST
 from models.checkpoint.manifest import LocalWeights, look
 from models.errors import WeightsError
 from models.image import Picture
+from models.placement import stream_blocks
 from models.schema import Size
 from tests.models.chain_of_zoom.small import write_chain_of_zoom
 from tests.models.contexts import make_context
@@ -79,6 +80,19 @@ def test_the_prompt_changes_the_picture_and_is_embedded_once(upscaler):
     assert not np.array_equal(plain.images[0], fox.images[0])
     assert upscaler.prompts.embed("red fox") is spaced
     assert spaced.tokens.shape == (1, PLACES + T5_TOKENS, 48)
+
+
+def test_encoders_whose_blocks_visit_the_device_say_the_same(folder):
+    resident, visiting = (
+        load_prompts(look(VARIANT.parts, folder), device="cpu", dtype=torch.float32)
+        for _ in range(2)
+    )
+    stream_blocks(visiting._encoders, visiting._encoders.blocks(), torch.device("cpu"))
+
+    for text in ("red fox", "a fox of fur"):  # twice: the first block comes behind the last
+        expected, found = resident.embed(text), visiting.embed(text)
+        assert torch.equal(found.tokens, expected.tokens)
+        assert torch.equal(found.pooled, expected.pooled)
 
 
 def test_a_long_prompt_is_cut_off_with_its_end_kept(upscaler):
