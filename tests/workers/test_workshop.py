@@ -358,6 +358,38 @@ def test_several_images_go_to_numbered_places(
     assert [image["file_name"] for image in row.outcome["body"]["images"]] == names
 
 
+class Opaque:
+    """A pipeline that has composed its image on white."""
+
+    @classmethod
+    def load(
+        cls, weights: LocalWeights | None, *, options: NoOptions, device: str, dtype: str
+    ) -> Self:
+        return cls()
+
+    def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
+        return replace(LanczosUpscaler().upscale(picture, request, context), opaque=True)
+
+
+def test_an_image_that_is_on_white_gets_no_alpha_back(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    endpoint = replace(ENDPOINTS[ENDPOINT], pipeline=f"{__name__}:Opaque")
+    clear = BytesIO()
+    Image.new("RGBA", (8, 6), (200, 100, 50, 128)).save(clear, "PNG")
+    batch = submit(ledger, tmp_path, clear.getvalue())
+
+    with real_rig(ledger, settings, endpoints={ENDPOINT: endpoint}) as it:
+        it.run(it.queue(batch))
+
+    row = only(ledger, batch)
+    assert row.state == JobState.SUCCEEDED, row.error
+    assert row.outcome is not None
+    assert "image" in row.outcome["body"]
+    with Image.open(tmp_path / "out" / "result.png") as picture:
+        assert picture.mode == "RGB"
+
+
 def test_many_pictures_go_through_a_budget_that_is_smaller_than_any_of_them(
     ledger: Ledger, settings: Settings, tmp_path: Path
 ) -> None:
