@@ -43,11 +43,9 @@ def _system(
         )
         env = environment(settings)
         with (
-            pytest.MonkeyPatch.context() as patch,
             live(settings, tls=certificates.make(folder)) as running,
             Supervisor() as supervisor,
         ):
-            patch.setitem(catalog.ENDPOINTS, endpoint.ENDPOINT, endpoint.stepped())
             for name, command in (("scheduler", SCHEDULER), ("worker", WORKER)):
                 log = folder / f"{name}.log"
                 supervisor.start(Child(name=name, command=command, env=env, log=log))
@@ -67,6 +65,8 @@ def authority(_system: Live, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def system(_system: Live) -> Live:
+def system(_system: Live, monkeypatch: pytest.MonkeyPatch) -> Live:
     """A system at work, shared by the tests; the owner of its key is the test's own."""
+    # For the test alone: others of this process ask the catalogue, too.
+    monkeypatch.setitem(catalog.ENDPOINTS, endpoint.ENDPOINT, endpoint.stepped())
     return replace(_system, key=_system.make_key(f"alice-{uuid4().hex}"))
