@@ -101,11 +101,9 @@ def assign_published(networks: nn.ModuleDict, checkpoint: Checkpoint, place: Pla
     Raises:
         WeightsError: A tensor is missing, unknown or of another shape.
     """
-    published = {
-        name: ldm.published_shape(name, tuple(tensor.shape))
-        for name, tensor in networks.named_parameters()
-        if name.startswith("vae.")
-    }
+    published = ldm.published_shapes(
+        each for each in networks.named_parameters() if each[0].startswith("vae.")
+    )
     assign(
         networks,
         checkpoint,

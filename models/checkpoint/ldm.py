@@ -5,7 +5,9 @@ takes a name without its part's prefix (`model.diffusion_model.` and so on).
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+
+from torch import Tensor
 
 from models.checkpoint.keymaps import Keymap, rename
 from models.checkpoint.open import Shape
@@ -132,3 +134,8 @@ def published_shape(name: str, shape: Shape) -> Shape:
         shape: The module's.
     """
     return (*shape, 1, 1) if ".attentions." in name and len(shape) == 2 else shape
+
+
+def published_shapes(parameters: Iterable[tuple[str, Tensor]]) -> dict[str, Shape]:
+    """Return the shapes that a checkpoint has of an autoencoder's parameters, by their names."""
+    return {name: published_shape(name, tuple(tensor.shape)) for name, tensor in parameters}

@@ -143,14 +143,16 @@ def _load_folder(unet: Path, place: Place) -> nn.ModuleDict:
     if text is None:
         raise WeightsError(f"{folder} lacks {' or '.join(TEXT_FILES)}, the base's text encoder")
     networks = nn.ModuleDict()
-    with open_checkpoint(unet) as checkpoint, torch.device("meta"):
-        networks["unet"] = build_unet(read_modern_unet_config(checkpoint.shapes, heads=HEADS))
+    with open_checkpoint(unet) as checkpoint:
+        with torch.device("meta"):
+            networks["unet"] = build_unet(read_modern_unet_config(checkpoint.shapes, heads=HEADS))
         assign(networks["unet"], checkpoint, place=place)
-    with open_checkpoint(text) as checkpoint, torch.device("meta"):
+    with open_checkpoint(text) as checkpoint:
         # transformers writes the tower's own prefix or leaves it out, by its version.
         keymap = rename(((r"^text_model\.", ""),))
         shapes = {keymap(name): shape for name, shape in checkpoint.shapes.items()}
-        networks["text"] = _build_text(shapes, "")
+        with torch.device("meta"):
+            networks["text"] = _build_text(shapes, "")
         assign(networks["text"], checkpoint, place=place, keymap=keymap, ignorable=UNUSED)
     return networks
 
@@ -173,17 +175,15 @@ def _load_controlnet(path: Path, place: Place) -> nn.Module:
 
 
 def _load_vae(path: Path, place: Place) -> nn.Module:
-    with open_checkpoint(path) as checkpoint, torch.device("meta"):
+    with open_checkpoint(path) as checkpoint:
         config = read_vae_config(checkpoint.shapes, "")
-        network = build_vae(config)
+        with torch.device("meta"):
+            network = build_vae(config)
         assign(
             network,
             checkpoint,
             place=place,
-            published={
-                name: ldm.published_shape(name, tuple(tensor.shape))
-                for name, tensor in network.named_parameters()
-            },
+            published=ldm.published_shapes(network.named_parameters()),
             convert=Tensor.reshape,
             keymap=ldm.autoencoder(len(config.channels)),
             ignorable=VAE_UNUSED,
