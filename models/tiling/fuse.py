@@ -18,6 +18,9 @@ from models.tiling.boxes import Span
 VARIANCE = 0.01
 """Of the weights' bell, in squares of a tile's side (csslc/CCSR, after pkuliyi2015's work)."""
 
+LEAST_STEP = 4
+"""By which a tile is longer than what it shares with the next."""
+
 
 class Box(NamedTuple):
     """Where a tile lies."""
@@ -147,10 +150,6 @@ def spread(
         for length, tile in ((height, tile_height), (width, tile_width))
     )
     return tuple(Box(down, across) for down, across in product(rows, columns))
-
-
-LEAST_STEP = 4
-"""By which a tile is longer than what it shares with the next."""
 
 
 def _evenly(length: int, tile: int, overlap: int) -> list[Span]:

@@ -62,10 +62,7 @@ def _first_stage(case: Case, pixels: Tensor) -> Tensor:
         vae,
         checkpoint,
         place=PLACE,
-        published={
-            name: ldm.published_shape(name, tuple(each.shape))
-            for name, each in vae.named_parameters()
-        },
+        published=ldm.published_shapes(vae.named_parameters()),
         convert=Tensor.reshape,
         keymap=ldm.autoencoder(len(config.channels)),
     )
