@@ -12,7 +12,7 @@ from psycopg import Connection as PsycopgConnection
 from sqlalchemy import Connection, text
 
 from models.errors import WorldError
-from scheduler import broker, keeping
+from scheduler import broker, keeping, pulse
 from scheduler.discarding import Discarder
 from scheduler.dispatch import Dispatcher
 from scheduler.duties import Duty, attended, wake
@@ -56,6 +56,7 @@ def _stand(settings: Settings, stop: threading.Event, *, was_away: bool) -> None
     """Lead whenever nobody else does, until stopped."""
     ledger = Ledger(settings)
     while not stop.is_set():
+        pulse.beat(settings)
         try:
             with leadership(ledger) as line:
                 if line is not None:
@@ -72,6 +73,7 @@ def wait_for_ledger(settings: Settings, stop: threading.Event) -> bool:
     """Migrate; a database that is still starting is waited for. Tell whether it was away."""
     was_away = False
     while not stop.is_set():
+        pulse.beat(settings)
         try:
             upgrade(settings)
         except WorldError as exc:
@@ -239,6 +241,7 @@ def _listen(
     raw = line.connection.driver_connection
     assert isinstance(raw, PsycopgConnection)
     while not stop.is_set():
+        pulse.beat(settings)
         heard = list(raw.notifies(timeout=min(settings.poll_s, 0.5), stop_after=1))
         if heard:
             if heard[0].payload == batches.HURRY:

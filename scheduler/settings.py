@@ -38,6 +38,11 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field(
         default="text", description="`json` for machines, one object a line."
     )
+    pulse: Path | None = Field(
+        default=None,
+        description="A file that a scheduler, sender, taker of events or worker touches as long as "
+        "it lives, for health checks.",
+    )
 
     s3_endpoint_url: str | None = Field(
         default=None, description="An S3-compatible server; empty for AWS."

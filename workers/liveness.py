@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from scheduler import broker
+from scheduler import broker, pulse
 from scheduler.errors import BrokerUnavailable
 from scheduler.settings import Settings
 
@@ -49,6 +49,7 @@ class Liveness:
             stalled: Called once, when it is time to go.
         """
         self._lists = [settings.redis_prefix + queue for queue in queues]
+        self._settings = settings
         self._client = broker.connect(settings)
         self._turned_at = turned_at
         self._beats = beats
@@ -92,9 +93,11 @@ class Liveness:
             return False
 
     def _run(self) -> None:
+        pulse.beat(self._settings)
         while not self._stopping.wait(LOOK_S):
             reason = self.reason_to_go()
             if reason is not None:
                 log.error("worker.stalled", reason=reason)
                 self._stalled()
                 return
+            pulse.beat(self._settings)

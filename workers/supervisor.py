@@ -12,7 +12,7 @@ import structlog
 
 from models import catalog
 from models.errors import EnlargerError
-from scheduler import broker, logs
+from scheduler import broker, logs, pulse
 from scheduler.children import Child, Supervisor
 from scheduler.embedded.system import SET_UP_WRONGLY, environment
 from scheduler.errors import ChildGaveUp, SettingsInvalid
@@ -87,8 +87,10 @@ def check(settings: Settings) -> None:
     """Refuse here, and once, what would keep every worker from working.
 
     Raises:
-        SettingsInvalid: The database or Redis is not set, or ENLARGER_OPTIONS won't do.
+        SettingsInvalid: The database or Redis is not set, ENLARGER_OPTIONS won't do, or
+            ENLARGER_PULSE can't be touched.
     """
+    pulse.beat(settings)
     url(settings)
     broker.redis_url(settings)
     stock.check_options(Stock(endpoints=catalog.ENDPOINTS, chosen=settings.options))

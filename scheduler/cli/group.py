@@ -108,6 +108,7 @@ COMMANDS = {
     "worker": ("scheduler.cli.serve:worker", "Be this host's workers until stopped."),
     "events": ("scheduler.cli.serve:events", "Take buckets' events from queues until stopped."),
     "api": ("scheduler.cli.api:api", "Serve requests over HTTP until stopped."),
+    "buckets": ("scheduler.cli.buckets:buckets", "Make buckets in the S3 store."),
     "keys": ("scheduler.cli.keys:keys", "Make, list and revoke keys to the API."),
     "db": ("scheduler.cli.db:db", "Look after the database's schema."),
     "doctor": ("scheduler.cli.doctor:doctor", "Check everything, and say what to do about it."),

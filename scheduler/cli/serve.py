@@ -56,7 +56,7 @@ def sender() -> None:
     Example:
       ENLARGER_DATABASE_URL=postgresql://… enlarger sender
     """
-    from scheduler import logs, loop, settings
+    from scheduler import logs, loop, pulse, settings
     from scheduler.stopping import stop_event
     from scheduler.webhooks.process import sending
 
@@ -65,7 +65,7 @@ def sender() -> None:
     stop = stop_event()
     loop.wait_for_ledger(loaded, stop)
     with sending(loaded, stop):
-        stop.wait()
+        pulse.beat_until(stop, loaded)
 
 
 @click.command()

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from types_boto3_s3 import S3Client
     from types_boto3_s3.type_defs import (
+        CreateBucketRequestTypeDef,
         GetObjectOutputTypeDef,
         GetObjectRequestTypeDef,
         HeadObjectRequestTypeDef,
@@ -40,6 +41,7 @@ PARTS = 10_000
 """S3's limit of parts in one upload."""
 CONNECT_S = 10.0
 """Longest wait for a connection, where the wait for an answer may be longer."""
+FIRST_REGION = "us-east-1"
 SPARE_CONNECTIONS = 4
 """For manifests, checks and reports beside the fetching and storing threads."""
 
@@ -158,6 +160,30 @@ class S3Store:
                 )
             else:
                 self._client.delete_object(Bucket=place.bucket, Key=place.key)
+
+    def make_bucket(self, place: Address) -> bool:
+        """Make a bucket; False if it is there already."""
+        with s3_errors(place):
+            try:
+                self._client.head_bucket(Bucket=place.bucket)
+            except ClientError as exc:
+                if status_of(exc) != 404:
+                    raise
+            else:
+                return False
+            return self._create(place.bucket)
+
+    def _create(self, bucket: str) -> bool:
+        """Make a bucket; AWS alone wants to hear where, if not in its first region."""
+        region = self._client.meta.region_name
+        request: CreateBucketRequestTypeDef = {"Bucket": bucket}
+        if self._settings.s3_endpoint_url is None and region != FIRST_REGION:
+            request["CreateBucketConfiguration"] = {"LocationConstraint": region}  # type: ignore[typeddict-item]
+        try:
+            self._client.create_bucket(**request)
+        except self._client.exceptions.BucketAlreadyOwnedByYou:
+            return False  # somebody else of ours was quicker
+        return True
 
     def presigned(
         self, place: Address, *, content_type: str, disposition: str, lifetime_s: int

@@ -226,6 +226,16 @@ class Storage:
             place, content_type=content_type, disposition=disposition, lifetime_s=lifetime_s
         )
 
+    def make_bucket(self, name: str) -> bool:
+        """Make a bucket of S3's; tell whether it was not there before.
+
+        Raises:
+            AddressInvalid: There can be no such bucket.
+            AccessDenied: It belongs to others, or the credentials may not make one.
+            StorageUnavailable: The store does not answer.
+        """
+        return self._stores.s3().make_bucket(parse_address(f"s3://{name}/"))
+
     def is_same_object(self, one: str, other: str) -> bool:
         """Whether two addresses name one object, also through links on ``file://``."""
         first, second = parse_address(one), parse_address(other)

@@ -16,6 +16,7 @@ import structlog
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scheduler import pulse
 from scheduler.duties import Duty, attended
 from scheduler.errors import QueueUnavailable, SettingsInvalid
 from scheduler.ledger.session import Ledger, database_time
@@ -62,7 +63,7 @@ def run(settings: Settings) -> None:
         raise SettingsInvalid(NO_QUEUES, field="event_queues")
     ledger = Ledger(settings, connections=2 * len(settings.event_queues))
     with attended(duties(ledger, settings), stop):
-        stop.wait()
+        pulse.beat_until(stop, settings)
     ledger.close()
 
 

@@ -346,3 +346,17 @@ def test_no_store_copies_from_another_kind(storage, bucket, tmp_path):
 
     with pytest.raises(errors.StorageRefused, match="no store copies"):
         storage.copy(f"s3://{bucket}/a", f"{tmp_path.as_uri()}/b", known=known, content_type="x/y")
+
+
+def test_a_bucket_is_made_once(storage):
+    name = f"made-{uuid.uuid4().hex}"
+
+    made = [storage.make_bucket(name), storage.make_bucket(name)]
+
+    assert made == [True, False]
+    storage.check_writable(f"s3://{name}/")
+
+
+def test_a_bucket_with_an_impossible_name_is_refused_by_name(storage):
+    with pytest.raises(errors.AddressInvalid, match="'no name' is no bucket name"):
+        storage.make_bucket("no name")
