@@ -28,6 +28,7 @@ class Endpoint:
         tiled: Whether its upscaler works in tiles, made smaller by `Context.tile_divisor`.
         batch_pixels: Pictures of several jobs go through its `upscale_together` as one call while
             they have no more input pixels in all; 0 where it has no such form.
+        batch_jobs: And while there are no more of them, since all wait for the last.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Endpoint:
     options: str = "models.options:NoOptions"
     tiled: bool = False
     batch_pixels: int = 0
+    batch_jobs: int = 1024
 
     def request_class(self) -> type[UpscaleRequest]:
         """Import and return the request's class."""

@@ -105,14 +105,15 @@ class Work(NamedTuple):
 class BatchUpscaler(Upscaler, Protocol):
     """A model with a batch form; the catalogue says which have one (`Endpoint.batch_pixels`)."""
 
-    def upscale_together(self, work: Sequence[Work]) -> list[Result]:
-        """Enlarge small pictures of several jobs in one call.
+    def upscale_together(self, work: Sequence[Work]) -> "Sequence[Result | Exception]":
+        """Enlarge the pictures of several jobs in one call.
 
-        A result may differ by 1/255 from what `upscale` makes of the same job. The call is short:
-        progress and cancellation may be left out. What is raised says nothing about any one job:
-        the engine then does them one by one.
+        A result may differ by 1/255 from what `upscale` makes of the same job. Where the call is
+        short, progress and cancellation may be left out. What is raised says nothing about any one
+        job: the engine then does them one by one.
 
         Returns:
-            One result for each job, in order.
+            For each job, in order, its result, or what it raised in company: the engine then does
+            this one alone, where that may end otherwise.
         """
         ...

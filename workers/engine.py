@@ -6,8 +6,9 @@
 
 The pools work across bundles: while the device has one job, inputs of the next bundles are fetched
 and results of the last ones stored. The order is that of arrival; a job whose input is slow does
-not hold up those behind it. Small pictures that wait for the device may go through it in one call;
-if that fails for whatever reason, they are done one by one, so that a bad one fails alone.
+not hold up those behind it. Jobs that wait for the device may go through it in one call; if that
+fails for whatever reason, they are done one by one, so that a bad one fails alone; and so is one
+that alone failed in the call.
 """
 
 import threading
@@ -193,8 +194,13 @@ class Engine:
         except BaseException:
             log.warning("jobs.parted", jobs=len(group), exc_info=True)
             return False
-        for (life, _), enlarged in done:
-            self._storing.put(life, enlarged)
+        for (life, _), made in done:
+            if not isinstance(made, Exception):
+                self._storing.put(life, made)
+        for (life, fetched), made in done:
+            if isinstance(made, Exception):
+                log.warning("job.parted", job=str(life.job.id), reason=repr(made)[:300])
+                self._attempt(life, self._upscale_one, life, fetched)
         return True
 
     def _upscale_one(self, life: Life, fetched: Any) -> None:  # noqa: ANN401

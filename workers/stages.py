@@ -18,11 +18,12 @@ class Together(Generic[Fetched, Enlarged]):
     Attributes:
         has_room: Tells whether a job can join those that are given before it; asked about jobs in
             the order in which they came, so that none overtakes another.
-        upscale: Does all of them, and returns what each became; may raise anything.
+        upscale: Does all of them, and returns what each became, or what it raised, which is then
+            done alone; may raise anything about all of them.
     """
 
     has_room: Callable[[Sequence[tuple[Life, Fetched]], tuple[Life, Fetched]], bool]
-    upscale: Callable[[Sequence[tuple[Life, Fetched]]], Sequence[Enlarged]]
+    upscale: Callable[[Sequence[tuple[Life, Fetched]]], Sequence[Enlarged | Exception]]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -171,9 +171,10 @@ class Workshop:
         if len({life.job.pipeline for life, _ in everyone}) > 1:
             return False
         pixels = sum(each.picture.width * each.picture.height for _, each in everyone)
-        return pixels <= self._endpoints[waiting[0].job.endpoint].batch_pixels
+        endpoint = self._endpoints[waiting[0].job.endpoint]
+        return pixels <= endpoint.batch_pixels and len(everyone) <= endpoint.batch_jobs
 
-    def upscale_together(self, group: Sequence[tuple[Life, Fetched]]) -> list[Enlarged]:
+    def upscale_together(self, group: Sequence[tuple[Life, Fetched]]) -> list[Enlarged | Exception]:
         """Run the model's batch form, on the device thread."""
         for life, _ in group:
             self._chronicle.say(life, f"Enlarging with {life.job.pipeline}")
@@ -184,7 +185,9 @@ class Workshop:
             # The catalogue says that it has a batch form.
             results = cast("BatchUpscaler", upscaler).upscale_together(work)
         return [
-            Enlarged(fetched=fetched, result=result, tile_divisor=1)
+            result
+            if isinstance(result, Exception)
+            else Enlarged(fetched=fetched, result=result, tile_divisor=1)
             for (_, fetched), result in zip(group, results, strict=True)
         ]
 

@@ -30,11 +30,13 @@ class Device:
         jobs: How many come; one more fails before it does, and says that all others are there.
         room: For so many jobs at once.
         bad: The line that fails, also in company.
+        apart: In company it fails alone, instead of spoiling the call.
     """
 
     jobs: int
     room: int = 100
     bad: int | None = None
+    apart: bool = False
     barrier: Barrier = field(default_factory=Barrier)
     all_wait: threading.Event = field(default_factory=threading.Event)
     alone: list[int] = field(default_factory=list)
@@ -62,9 +64,11 @@ class Device:
         self._check(line)
         return line
 
-    def upscale_together(self, group: Group) -> list[int]:
+    def upscale_together(self, group: Group) -> list[int | Exception]:
         lines = [line for _, line in group]
         self.groups.append(lines)
+        if self.apart:
+            return [ArithmeticError() if line == self.bad else line for line in lines]
         for line in lines:
             self._check(line)
         return lines
@@ -138,6 +142,22 @@ def test_a_job_that_spoils_a_call_fails_alone(ledger: Ledger, settings: Settings
     assert outcomes(ledger, batch) == [SUCCEEDED, SUCCEEDED, FAILED, SUCCEEDED, SUCCEEDED]
     assert device.groups == [[2, 3, 4, 5]]
     assert device.alone == [1, 2, 3, 4, 5]
+    error = rows(ledger, batch)[2].error
+    assert error is not None
+    assert "line 3 is bad" in error["message"]
+
+
+def test_a_job_that_fails_in_a_call_without_spoiling_it_is_done_again_alone(
+    ledger: Ledger, settings: Settings
+) -> None:
+    device = Device(jobs=5, bad=3, apart=True)
+    batch = submit(ledger, device)
+
+    run(ledger, settings, batch, device)
+
+    assert outcomes(ledger, batch) == [SUCCEEDED, SUCCEEDED, FAILED, SUCCEEDED, SUCCEEDED]
+    assert device.groups == [[2, 3, 4, 5]]
+    assert device.alone == [1, 3]
     error = rows(ledger, batch)[2].error
     assert error is not None
     assert "line 3 is bad" in error["message"]
