@@ -140,6 +140,8 @@ ENDPOINTS = {
             weights="models.chain_of_zoom.weights:MANIFEST",
             options="models.chain_of_zoom.options:ChainOfZoomOptions",
             tiled=True,
+            batch_pixels=16_777_216,  # all images of all jobs wait in memory
+            batch_jobs=16,
         ),
         Endpoint(
             id="fal-ai/clarity-upscaler",

@@ -1,10 +1,12 @@
 """Where weights and pictures lie when a device has not room for all of them.
 
 A network's blocks may live in the host's memory and visit the device one after another, each while
-the one before it computes. Weights never change, so nothing is copied back.
+the one before it computes; or a whole network visits it. Weights never change, so nothing is copied
+back.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -174,10 +176,14 @@ class BlockStream:
             )
 
     def _arrive(self, number: int) -> None:
-        """Have a block on the device, and the next one on its way."""
-        self._send(number)
-        self._here, self._there = self._there, self._here
-        self._lane.wait(self._here.arrived)
+        """Have a block on the device, and the next one on its way.
+
+        One that is called for several inputs in turn stays for all of them.
+        """
+        if self._here.holds != number:
+            self._send(number)
+            self._here, self._there = self._there, self._here
+            self._lane.wait(self._here.arrived)
         self._blocks[number].live_in(self._here.buffer)
         self._send((number + 1) % len(self._blocks))
 
@@ -209,6 +215,31 @@ def stream_blocks(network: nn.Module, blocks: Sequence[nn.Module], device: torch
     for tensor in _tensors(network):
         if id(tensor) not in visiting:
             tensor.data = tensor.data.to(device)
+
+
+class Visitor:
+    """A whole network that lies on the host, and comes to a device for as long as it is needed.
+
+    Where the device is the host itself, nothing moves.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        """Leave a network on the host, where a GPU can copy it from quickly."""
+        self._device = device
+        for tensor in _tensors(network):
+            tensor.data = tensor.data.pin_memory() if device.type == "cuda" else tensor.data
+        self._homes = [(tensor, tensor.data) for tensor in _tensors(network)]
+
+    @contextmanager
+    def here(self) -> Iterator[None]:
+        """Have the network on the device for the length of a block."""
+        try:
+            for tensor, home in self._homes:
+                tensor.data = home.to(self._device, non_blocking=True)
+            yield
+        finally:  # the weights never change: nothing is copied back
+            for tensor, home in self._homes:
+                tensor.data = home
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

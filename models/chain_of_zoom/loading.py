@@ -1,13 +1,12 @@
 """From the published files to networks."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-from torch import Tensor
 
 from models.chain_of_zoom.encoder import Merged, read_encoder_config
 from models.chain_of_zoom.enhancer import Enhancer
@@ -18,8 +17,14 @@ from models.chain_of_zoom.transformer import (
     read_adapter,
     read_transformer_config,
 )
-from models.chain_of_zoom.weights import T5_SHARDS, shard_part
-from models.checkpoint.open import Checkpoint, Shape, open_checkpoint
+from models.chain_of_zoom.weights import (
+    LANGUAGE_SHARDS,
+    T5_SHARDS,
+    language_part,
+    shard_part,
+)
+from models.checkpoint.open import open_checkpoint
+from models.checkpoint.shards import open_shards
 from models.checkpoint.strict import Place, assign, onto
 from models.diffusion.autoencoder import build_vae
 from models.diffusion.clip import read_tower
@@ -27,6 +32,9 @@ from models.diffusion.t5 import SPARE, T5Encoder, read_t5_config
 from models.diffusion.unet import GROUPS
 from models.errors import WeightsError
 from models.placement import stream_blocks
+
+if TYPE_CHECKING:
+    from models.chain_of_zoom.prompter import Prompter
 
 ENCODER = "encoder."
 DECODER = "decoder."
@@ -88,8 +96,7 @@ def load_prompts(files: Mapping[str, Path], *, device: str, dtype: torch.dtype) 
     Raises:
         WeightsError: A file is missing, damaged, or does not fit.
     """
-    there = torch.device(device)
-    place = onto("cpu", torch.bfloat16 if dtype is torch.float16 else dtype)
+    there, place = torch.device(device), _on_host(dtype)
     encoders = TextEncoders(
         clip_l=_load_clip(files["clip l"], place, quick=True),
         clip_g=_load_clip(files["clip g"], place, quick=False),
@@ -98,6 +105,32 @@ def load_prompts(files: Mapping[str, Path], *, device: str, dtype: torch.dtype) 
     if there.type != "cpu":
         stream_blocks(encoders, encoders.blocks(), there)
     return Prompts(encoders, Tokenizers(files["t5 tokenizer"]), there)
+
+
+def _on_host(dtype: torch.dtype) -> Place:
+    return onto("cpu", torch.bfloat16 if dtype is torch.float16 else dtype)
+
+
+def load_prompter(files: Mapping[str, Path], *, device: str, dtype: torch.dtype) -> "Prompter":
+    """Load the language model; beside a GPU it lies in the host's memory while it isn't asked.
+
+    Args:
+        files: By the names of the manifest's parts.
+        device: Where it computes.
+        dtype: Of its weights; float16 is taken as bfloat16, which it was published in.
+
+    Raises:
+        WeightsError: A file is missing, damaged, or does not fit.
+    """
+    # Only here: the library of its networks takes a second to be imported.
+    from models.chain_of_zoom.language import load_language, read_language_config
+    from models.chain_of_zoom.prompter import Prompter, Vocabulary
+
+    config = read_language_config(files["language config"])
+    vocabulary = Vocabulary(files["language tokenizer"], picture=config.image_token_id)
+    shards = [files[language_part(number + 1)] for number in range(LANGUAGE_SHARDS)]
+    network = load_language(config, shards, files["language adapter"], place=_on_host(dtype))
+    return Prompter(network, vocabulary, torch.device(device))
 
 
 def _load_clip(path: Path, place: Place, *, quick: bool) -> ProjectedClip:
@@ -117,27 +150,8 @@ def _load_clip(path: Path, place: Place, *, quick: bool) -> ProjectedClip:
     return tower
 
 
-class _Joined:
-    """Several files that hold one network, as if they were one."""
-
-    def __init__(self, pieces: Sequence[Checkpoint]) -> None:
-        self.path = pieces[0].path
-        self._holders = {name: piece for piece in pieces for name in piece.shapes}
-        self.shapes: Mapping[str, Shape] = {
-            name: holder.shapes[name] for name, holder in self._holders.items()
-        }
-        self.dtypes: Mapping[str, torch.dtype] = {
-            name: holder.dtypes[name] for name, holder in self._holders.items()
-        }
-
-    def read(self, name: str) -> Tensor:
-        """Return one tensor."""
-        return self._holders[name].read(name)
-
-
 def _load_t5(paths: Sequence[Path], place: Place) -> T5Encoder:
-    with ExitStack() as stack:
-        joined = _Joined([stack.enter_context(open_checkpoint(path)) for path in paths])
+    with open_shards(paths) as joined:
         with torch.device("meta"):
             encoder = T5Encoder(read_t5_config(joined.shapes))
         assign(encoder, joined, place=place, ignorable=SPARE)

@@ -4,6 +4,8 @@ from enum import StrEnum
 
 from pydantic import Field
 
+from models.chain_of_zoom.weights import LANGUAGE
+from models.checkpoint.manifest import Part, Variant
 from models.options import NoOptions
 
 
@@ -18,7 +20,23 @@ class ColorFix(StrEnum):
     """Mean and deviation of each channel come from before the step."""
 
 
+class Prompter(StrEnum):
+    """Who writes the prompt of each step."""
+
+    NULL = "null"
+    """Nobody: it is the user's own, or empty."""
+    VLM = "vlm"
+    """A language model that looks at the last frame and the next, as upstream; then the user."""
+
+
 class ChainOfZoomOptions(NoOptions):
-    """Colours."""
+    """Colours, and prompts."""
 
     color_fix: ColorFix = Field(default=ColorFix.NONE)
+    prompter: Prompter = Field(default=Prompter.NULL)
+
+    def parts(self, variant: Variant) -> tuple[Part, ...]:
+        """Return the files that these choices need."""
+        if self.prompter is Prompter.VLM:
+            return variant.parts
+        return tuple(part for part in variant.parts if part not in LANGUAGE)

@@ -4,28 +4,27 @@ Works on 8 bits a channel, as upstream does: each step begins with the frame tha
 would have been stored as.
 """
 
-import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from models import colorfix
 from models.chain_of_zoom.enhancer import CELL, Enhancer, Prompt
-from models.chain_of_zoom.frames import enlarged, windows
-from models.chain_of_zoom.loading import load_enhancer, load_prompts
-from models.chain_of_zoom.options import ChainOfZoomOptions, ColorFix
+from models.chain_of_zoom.loading import load_enhancer, load_prompter, load_prompts
+from models.chain_of_zoom.options import ChainOfZoomOptions, ColorFix, Prompter
 from models.chain_of_zoom.schema import ChainOfZoomRequest, padded_side
-from models.chain_of_zoom.text import Prompts
+from models.chain_of_zoom.text import Prompts, joined
+from models.chain_of_zoom.zoom import Each, Zoom, apart, in_turn
 from models.checkpoint.manifest import LocalWeights
-from models.diffusion.noise import Noise, SeededNoise
-from models.image import Picture, Pixels, from_tensor, on_white, to_8bit
-from models.schema import Size
-from models.upscaler import Context, Result
+from models.image import Picture, Pixels, from_tensor
+from models.upscaler import Context, Result, Work
+
+if TYPE_CHECKING:
+    from models.chain_of_zoom import prompter
 
 VAE_TILE = 1024
 """The longest side that is encoded or decoded at once, in pixels; halved by `tile_divisor`."""
@@ -36,10 +35,18 @@ FIXES: dict[ColorFix, Fix] = {ColorFix.WAVELET: colorfix.wavelet, ColorFix.ADAIN
 
 @dataclass(frozen=True, kw_only=True)
 class ChainOfZoomUpscaler:
-    """The networks; unchanged by any job."""
+    """The networks; unchanged by any job.
+
+    Attributes:
+        enhancer: Takes a step.
+        prompts: Embeds what it is prompted with.
+        prompter: Names what frames show; None where nobody does.
+        options: What the operator chose.
+    """
 
     enhancer: Enhancer
     prompts: Prompts
+    prompter: "prompter.Prompter | None" = None
     options: ChainOfZoomOptions
 
     @classmethod
@@ -53,54 +60,60 @@ class ChainOfZoomUpscaler:
         """
         assert weights is not None, "the catalogue names a manifest"
         files, kind = weights.files, getattr(torch, dtype)
+        looks = options.prompter is Prompter.VLM
         return cls(
             enhancer=load_enhancer(files, device=device, dtype=kind),
             prompts=load_prompts(files, device=device, dtype=kind),
+            prompter=load_prompter(files, device=device, dtype=kind) if looks else None,
             options=options,
         )
 
     @torch.inference_mode()
     def upscale(self, picture: Picture, request: ChainOfZoomRequest, context: Context) -> Result:
         """Zoom into one picture; each image has its size, 8 bits a channel and no alpha."""
-        pixels = on_white(to_8bit(picture))
-        seed = request.seed if request.seed is not None else derived_seed(pixels, request)
-        _tell(context, 0.0, "reading the prompt")
-        prompt = self.prompts.embed(cleaned(request.user_prompt))
-        return Result(
-            images=tuple(self._zoom(Image.fromarray(pixels), request, prompt, seed, context)),
-            seed=seed,
-            body={"scale": request.zoom, "zoom_center": [request.center_x, request.center_y]},
-            opaque=True,
-        )
+        zoom = Zoom(Work(picture, request, context))
+        self._go([zoom], in_turn)
+        return zoom.result()
 
-    def _zoom(
-        self,
-        source: Image.Image,
-        request: ChainOfZoomRequest,
-        prompt: Prompt,
-        seed: int,
-        context: Context,
-    ) -> list[Pixels]:
-        size = Size(*source.size)
-        frame = source.resize(request.frame_size(size), Image.Resampling.LANCZOS)
-        noise = SeededNoise(torch.Generator().manual_seed(seed))
-        centre = request.center_x, request.center_y
-        images = []
-        for window in windows(size, Size(*frame.size), centre, request.steps):
-            seen = np.array(enlarged(source, frame, window))
-            frame = Image.fromarray(self._sharpened(seen, prompt, noise, context))
-            images.append(np.array(frame.resize(size, Image.Resampling.LANCZOS)))
-            _tell(context, len(images) / request.steps, "zooming")
-        return images
+    @torch.inference_mode()
+    def upscale_together(self, work: Sequence[Work]) -> list[Result | Exception]:
+        """Zoom into the pictures of several jobs, all of them step by step.
 
-    def _sharpened(self, seen: Pixels, prompt: Prompt, noise: Noise, context: Context) -> Pixels:
-        """Take a step of super-resolution: `(h, w, 3)` uint8 to the same."""
+        What moves on and off the device between the phases of a step, the language model and the
+        blocks of the text encoders, moves once for all. Nothing is computed for several at once,
+        so that each result is to the bit what `upscale` makes of the job.
+        """
+        zooms = [Zoom(each) for each in work]
+        self._go(zooms, apart)
+        return [zoom.raised or zoom.result() for zoom in zooms]
+
+    def _go(self, zooms: Sequence[Zoom], each: Each) -> None:
+        """Take all steps of all jobs, one phase after the other."""
+        each(zooms, lambda zoom: zoom.tell("reading the prompt"))
+        while under_way := [zoom for zoom in zooms if not zoom.has_ended]:
+            if self.prompter is not None:
+                with self.prompter.present() as describe:
+                    each(under_way, lambda zoom: zoom.listen(describe))
+            self._embed([zoom for zoom in under_way if not zoom.has_ended])
+            each(under_way, self._sharpen)
+
+    def _embed(self, zooms: Sequence[Zoom]) -> None:
+        texts = [joined(zoom.said, zoom.wanted) for zoom in zooms]
+        for zoom, prompt in zip(zooms, self.prompts.embed(texts), strict=True):
+            zoom.prompt = prompt
+
+    def _sharpen(self, zoom: Zoom) -> None:
+        """Take one job's step of super-resolution."""
+        seen = np.array(zoom.seen)
         height, width, _ = seen.shape
         signed = as_tensor(padded(seen)) * 2 - 1
-        drawn = noise.draw(1, self.enhancer.cells, *(side // CELL for side in signed.shape[2:]))
-        raw = self._step(signed.to(self.enhancer.device), drawn, prompt, context)
+        drawn = zoom.noise.draw(
+            1, self.enhancer.cells, *(side // CELL for side in signed.shape[2:])
+        )
+        assert zoom.prompt is not None, "prompts are embedded first"
+        raw = self._step(signed.to(self.enhancer.device), drawn, zoom.prompt, zoom.context)
         levels = from_tensor(raw[0, :, :height, :width] / 2 + 0.5, truncated=True)
-        return aligned(levels, seen, self.options.color_fix)
+        zoom.take(aligned(levels, seen, self.options.color_fix))
 
     def _step(self, signed: Tensor, noise: Tensor, prompt: Prompt, context: Context) -> Tensor:
         tile, tick = max(VAE_TILE // context.tile_divisor, 64), context.check_cancelled
@@ -128,22 +141,3 @@ def aligned(made: Pixels, seen: Pixels, fix: ColorFix) -> Pixels:
         return made
     fixed = FIXES[fix](as_tensor(made), as_tensor(seen))
     return from_tensor(fixed[0], truncated=True)
-
-
-def derived_seed(pixels: Pixels, request: ChainOfZoomRequest) -> int:
-    """Make a seed of a picture and the arguments that its frames depend on."""
-    arguments = request.model_dump_json(exclude={"image_url", "seed", "sync_mode"})
-    digest = hashlib.sha256(arguments.encode())
-    digest.update(repr(pixels.shape).encode())
-    digest.update(pixels.tobytes())
-    return int.from_bytes(digest.digest()[:8]) >> 1
-
-
-def cleaned(text: str) -> str:
-    """Drop control characters, and what spaces do not separate words."""
-    return "".join(each for each in " ".join(text.split()) if each.isprintable())
-
-
-def _tell(context: Context, done: float, stage: str) -> None:
-    context.check_cancelled()
-    context.progress(done, stage)

@@ -1,7 +1,7 @@
 """A prompt as the transformer reads it, by the three text encoders of Stable Diffusion 3."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,20 +36,29 @@ class ProjectedClip(nn.Module):
         self.text_model = ClipText(config, words=words, places=places)
         self.text_projection = nn.Linear(config.width, projected, bias=False)
 
-    def forward(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode texts.
+    def forward(self, texts: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Encode texts, each block all of them before the next one is called.
 
         Args:
-            ids: `(b, n)`; the first of the largest ends a text.
+            texts: `(1, n)` tokens each; the first of the largest ends a text.
 
         Returns:
-            `(b, n, width)` of the last block but one, and `(b, projected)` of the whole.
+            For each `(1, n, width)` of the last block but one, and `(1, projected)` of the whole.
         """
         tower = self.text_model
-        last_but_one = tower(tower.embed(ids), skip=1, normalise=False)
-        last = tower.encoder.layers[-1](last_but_one, causal=True)
-        ends = tower.final_layer_norm(last)[torch.arange(len(ids)), ids.argmax(-1)]
-        return last_but_one, self.text_projection(ends)
+        places = tower.embeddings.position_embedding.weight
+        read = [tower.embed(ids) + places[: ids.shape[1]] for ids in texts]
+        *blocks, last = tower.encoder.layers
+        for block in blocks:
+            read = [block(tokens, causal=True) for tokens in read]
+        return [
+            (tokens, self._whole(ids, last(tokens, causal=True)))
+            for ids, tokens in zip(texts, read, strict=True)
+        ]
+
+    def _whole(self, ids: Tensor, tokens: Tensor) -> Tensor:
+        ends = self.text_model.final_layer_norm(tokens)[torch.arange(len(ids)), ids.argmax(-1)]
+        return self.text_projection(ends)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +83,22 @@ class TextEncoders(nn.Module):
         clip = [block for tower in towers for block in tower.encoder.layers]
         return [*clip, *self.t5.encoder.block]
 
-    def forward(self, ids: Ids) -> Prompt:
-        """Put what the encoders say one after the other: CLIP's tokens side by side, then T5's."""
-        narrow, pooled = self.clip_l(ids.clip_l)
-        wide, more_pooled = self.clip_g(ids.clip_g)
-        long = self.t5(ids.t5)
-        short = torch.cat([narrow, wide], dim=-1)
-        short = pad(short, (0, long.shape[-1] - short.shape[-1]))
-        return Prompt(
-            tokens=torch.cat([short, long], dim=1).float(),
-            pooled=torch.cat([pooled, more_pooled], dim=-1).float(),
-        )
+    def forward(self, texts: Sequence[Ids]) -> list[Prompt]:
+        """Embed prompts, each as if alone; a block that visits the device comes once for all."""
+        narrow = self.clip_l([each.clip_l for each in texts])
+        wide = self.clip_g([each.clip_g for each in texts])
+        long = self.t5([each.t5 for each in texts])
+        return [_prompt(*parts) for parts in zip(narrow, wide, long, strict=True)]
+
+
+def _prompt(narrow: tuple[Tensor, Tensor], wide: tuple[Tensor, Tensor], long: Tensor) -> Prompt:
+    """Put what the encoders say one after the other: CLIP's tokens side by side, then T5's."""
+    short = torch.cat([narrow[0], wide[0]], dim=-1)
+    short = pad(short, (0, long.shape[-1] - short.shape[-1]))
+    return Prompt(
+        tokens=torch.cat([short, long], dim=1).float(),
+        pooled=torch.cat([narrow[1], wide[1]], dim=-1).float(),
+    )
 
 
 class Tokenizers:
@@ -122,13 +136,32 @@ class Prompts:
         self._encoders, self._tokenize, self._device = encoders, tokenize, device
         self._known: OrderedDict[str, Prompt] = OrderedDict()
 
-    def embed(self, text: str) -> Prompt:
-        """Return the embedding of a text, on the device."""
-        if text not in self._known:
-            ids = self._tokenize(text)
-            there = {name: each.to(self._device) for name, each in vars(ids).items()}
-            self._known[text] = self._encoders(Ids(**there))
-            if len(self._known) > KEPT:
-                self._known.popitem(last=False)
-        self._known.move_to_end(text)
-        return self._known[text]
+    def embed(self, texts: Sequence[str]) -> list[Prompt]:
+        """Return the embedding of each text, on the device."""
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        if new:
+            made = self._encoders([self._ids(text) for text in new])
+            self._known.update(zip(new, made, strict=True))
+        found = []
+        for text in texts:
+            self._known.move_to_end(text)
+            found.append(self._known[text])
+        while len(self._known) > KEPT:
+            self._known.popitem(last=False)
+        return found
+
+    def _ids(self, text: str) -> Ids:
+        there = {name: each.to(self._device) for name, each in vars(self._tokenize(text)).items()}
+        return Ids(**there)
+
+
+def tidied(text: str) -> str:
+    """Drop control characters, and what spaces do not separate words."""
+    return "".join(each for each in " ".join(text.split()) if each.isprintable())
+
+
+def joined(said: str, wanted: str) -> str:
+    """Put a user's words behind those of a language model, with upstream's commas."""
+    if not wanted or not said:
+        return said or wanted
+    return f"{said}, {wanted},"

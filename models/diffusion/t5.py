@@ -4,7 +4,7 @@ Attributes are named as in checkpoints of Hugging Face's `T5EncoderModel`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -192,14 +192,21 @@ class T5Encoder(nn.Module):
         self.shared = nn.Embedding(config.words, config.width)
         self.encoder = Blocks(config)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Return `(b, n, width)` for `(b, n)` of words' numbers."""
-        tokens = self.shared(ids)
+    def forward(self, texts: Sequence[Tensor]) -> list[Tensor]:
+        """Encode texts of one length, each block all of them before the next one is called.
+
+        Args:
+            texts: `(b, n)` of words' numbers each.
+
+        Returns:
+            `(b, n, width)` for each.
+        """
+        read = [self.shared(ids) for ids in texts]
         # Blocks may wait in the host's memory until they are called.
-        bias = self.encoder.biased.biases(ids.shape[1]).to(tokens)
+        bias = self.encoder.biased.biases(texts[0].shape[1]).to(read[0])
         for block in self.encoder.block:
-            tokens = block(tokens, bias)
-        return self.encoder.final_layer_norm(tokens)
+            read = [block(tokens, bias) for tokens in read]
+        return [self.encoder.final_layer_norm(tokens) for tokens in read]
 
 
 def buckets(distances: Tensor, count: int) -> Tensor:

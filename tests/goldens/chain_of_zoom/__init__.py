@@ -1,5 +1,6 @@
 """Chain-of-Zoom's reference cases, from bryanswkim/Chain-of-Zoom."""
 
+from tests.goldens.chain_of_zoom.language import check_language
 from tests.goldens.chain_of_zoom.networks import (
     check_autoencoder,
     check_tiled_decoder,
@@ -21,5 +22,6 @@ CHECKS = {
     "vae_lora": check_autoencoder,
     "vae_tiled_decode": check_tiled_decoder,
     "vae_tiled_encode": check_tiled_encoder,
+    "vlm_lora": check_language,
     "zoom_": check_zoom,
 }

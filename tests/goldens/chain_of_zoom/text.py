@@ -24,7 +24,7 @@ def check_text(case: Case) -> Iterator[Comparison]:
         t5=_t5(case),
     )
     ids = (case.inputs[f"ids_{number}"] for number in (1, 2, 3))
-    prompt = encoders(Ids(**dict(zip(("clip_l", "clip_g", "t5"), ids, strict=True))))
+    (prompt,) = encoders([Ids(**dict(zip(("clip_l", "clip_g", "t5"), ids, strict=True)))])
     yield compare("prompt_embeds", prompt.tokens, case.outputs["prompt_embeds"], FLOAT32)
     expected = case.outputs["pooled_prompt_embeds"]
     yield compare("pooled_prompt_embeds", prompt.pooled, expected, FLOAT32)

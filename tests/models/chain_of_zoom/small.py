@@ -7,7 +7,16 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from safetensors import safe_open
+from tokenizers import (
+    AddedToken,
+    Tokenizer,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from torch import Tensor
 
 from tests.checkpoints import random_tensor, write_tensors
@@ -22,6 +31,40 @@ CLIP_L, CLIP_G, T5 = 16, 24, 48
 """Channels of a token, by encoder."""
 WORDS = ("<pad>", "</s>", "<unk>", "fur", "of", "a", "red", "fox")
 """Of T5's vocabulary."""
+
+LANGUAGE_ADAPTER = "VLM_LoRA/checkpoint-10000/adapter_model.safetensors"
+LANGUAGE_CONFIG = {
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-06,
+    "rope_theta": 1e4,
+    "rope_scaling": {"type": "mrope", "mrope_section": [1, 1, 2]},
+    "tie_word_embeddings": True,
+    "vision_config": {
+        "depth": 2,
+        "hidden_size": 32,
+        "intermediate_size": 40,
+        "num_heads": 4,
+        "out_hidden_size": 32,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "window_size": 56,
+        "fullatt_block_indexes": [1],
+        "tokens_per_second": 2,
+    },
+}
+"""Of the language model, as its `config.json` has them, with the sizes of the reference case."""
+MARKS = (
+    *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
+    *("<|image_pad|>", "<|video_pad|>"),
+)
+SPOKEN = "a red fox with long fur sits in the green grass and looks at the small house on the hill"
+"""What the language model's tokens are trained on: these words and their pieces."""
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -130,6 +173,66 @@ def write_tokenizer(path: Path) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(path))
+
+
+def language_tokenizer() -> Tokenizer:
+    """Train a tokenizer of the published kind: pairs of bytes, and marks of a conversation."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=100, show_progress=False, initial_alphabet=list("ABCDEFGHIJKLMNOPQRSTUVWXYZ.,\n")
+    )
+    tokenizer.train_from_iterator([SPOKEN], trainer)
+    tokenizer.add_special_tokens([AddedToken(mark, special=True) for mark in MARKS])
+    return tokenizer
+
+
+def language_shapes(words: int) -> Shapes:
+    """Return the published names, which the library has changed since; sizes are the reference's.
+
+    Args:
+        words: In the vocabulary.
+    """
+    start, shapes = "weights/vlm/", {}
+    with safe_open(DATA / "vlm_lora.safetensors", framework="pt") as case:
+        for name in case.offset_keys():
+            if name.startswith(start):
+                shape = tuple(case.get_slice(name).get_shape())
+                old = name.removeprefix(start).replace("model.language_model.", "model.")
+                shapes[old.replace("model.visual.", "visual.")] = shape
+    return shapes | {"model.embed_tokens.weight": (words, 32)}
+
+
+def language_adapter(seed: int) -> dict[str, Tensor]:
+    """Return the adapter of the first two blocks under its published names."""
+    sizes = {2048: 32, 11008: 48, 256: 16}
+    shapes = {
+        name: tuple(sizes.get(side, side) for side in shape)
+        for name, shape in published(f"{LANGUAGE_ADAPTER} (derived, unverified)").items()
+        if re.search(r"layers\.[01]\.", name)
+    }
+    return _draw(shapes, seed)
+
+
+def write_language(folder: Path, *, seed: int = 0) -> Path:
+    """Write the language model's files under their published names into a folder."""
+    tokenizer = language_tokenizer()
+    words, marks = tokenizer.get_vocab_size(), tokenizer.token_to_id
+    tensors = list(_draw(language_shapes(words), seed).items())
+    for number, piece in enumerate((dict(tensors[:20]), dict(tensors[20:])), start=1):
+        write_tensors(folder / f"model-{number:05}-of-00002.safetensors", piece)
+    ids = {
+        "image_token_id": marks("<|image_pad|>"),
+        "video_token_id": marks("<|video_pad|>"),
+        "vision_start_token_id": marks("<|vision_start|>"),
+        "vision_end_token_id": marks("<|vision_end|>"),
+        "vocab_size": words,
+    }
+    (folder / "config.json").write_text(json.dumps(LANGUAGE_CONFIG | ids))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tensors(folder / LANGUAGE_ADAPTER, language_adapter(seed + 1))
+    return folder
 
 
 def write_chain_of_zoom(folder: Path, *, seed: int = 0) -> Path:

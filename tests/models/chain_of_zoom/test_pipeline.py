@@ -75,10 +75,10 @@ def test_the_prompt_changes_the_picture_and_is_embedded_once(upscaler):
     plain, fox = (
         zoom(upscaler, picture, scale=1, seed=1, user_prompt=each) for each in ("", "fox")
     )
-    spaced = upscaler.prompts.embed("red fox")
+    (spaced,) = upscaler.prompts.embed(["red fox"])
 
     assert not np.array_equal(plain.images[0], fox.images[0])
-    assert upscaler.prompts.embed("red fox") is spaced
+    assert upscaler.prompts.embed(["fur", "red fox"])[1] is spaced
     assert spaced.tokens.shape == (1, PLACES + T5_TOKENS, 48)
 
 
@@ -89,10 +89,12 @@ def test_encoders_whose_blocks_visit_the_device_say_the_same(folder):
     )
     stream_blocks(visiting._encoders, visiting._encoders.blocks(), torch.device("cpu"))
 
-    for text in ("red fox", "a fox of fur"):  # twice: the first block comes behind the last
-        expected, found = resident.embed(text), visiting.embed(text)
-        assert torch.equal(found.tokens, expected.tokens)
-        assert torch.equal(found.pooled, expected.pooled)
+    # Twice: the first block comes behind the last. Together, each is read as if it were alone.
+    for texts in (["red fox"], ["a fox of fur", "fur", "red fox"]):
+        for text, found in zip(texts, visiting.embed(texts), strict=True):
+            (expected,) = resident.embed([text])
+            assert torch.equal(found.tokens, expected.tokens)
+            assert torch.equal(found.pooled, expected.pooled)
 
 
 def test_a_long_prompt_is_cut_off_with_its_end_kept(upscaler):
