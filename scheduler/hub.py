@@ -6,14 +6,16 @@ noted beside the file at the first download and enforced from then on.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from models.catalog import ENDPOINTS
 from models.checkpoint.manifest import File, Manifest, Part, Variant
 from models.errors import ArgumentInvalid
+from scheduler.choices import options_of
 from scheduler.errors import HubUnavailable, SettingsInvalid, WeightsRefused
 
 LOCK = "weights.lock.json"
@@ -55,6 +57,25 @@ def manifest(name: str) -> Manifest:
         reason = f"name: {name!r} has no weights; those that have some are {', '.join(known)}"
         raise ArgumentInvalid(reason, field="name")
     return known[name]
+
+
+def needed(
+    manifest: Manifest, variant: Variant, options: Mapping[str, Mapping[str, Any]]
+) -> Variant:
+    """Return a variant with the parts that an operator's choices need, as workers with these do.
+
+    Args:
+        manifest: Whose.
+        variant: Of it.
+        options: By endpoint, as ENLARGER_OPTIONS has them.
+
+    Raises:
+        SettingsInvalid: What was chosen about the endpoint is no choice.
+    """
+    owner = next((each for each in ENDPOINTS.values() if each.manifest() == manifest), None)
+    if owner is None:
+        return variant
+    return replace(variant, parts=options_of(owner, options).parts(variant))
 
 
 def chosen(variant: Variant, names: tuple[str, ...]) -> list[File]:

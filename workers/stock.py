@@ -6,14 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from models import catalog
 from models.catalog import Endpoint
 from models.checkpoint import manifest
 from models.checkpoint.manifest import LocalWeights
 from models.errors import UnknownEndpoint, WeightsError
 from models.options import NoOptions
+from scheduler.choices import options_of
 from scheduler.errors import SettingsInvalid
 
 
@@ -47,13 +46,7 @@ class Stock:
         Raises:
             SettingsInvalid: There is no such choice; the message names it.
         """
-        try:
-            return endpoint.options_class().model_validate(self.chosen.get(endpoint.id, {}))
-        except ValidationError as exc:
-            error = exc.errors(include_url=False)[0]
-            where = ".".join(map(str, error["loc"]))
-            reason = f"ENLARGER_OPTIONS: {endpoint.id}: {where}: {error['msg']}"
-            raise SettingsInvalid(reason, field="options") from exc
+        return options_of(endpoint, self.chosen)
 
     def weights(self, pipeline: str) -> LocalWeights | None:
         """Return the files of a pipeline; None where it needs none.

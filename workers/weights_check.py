@@ -23,6 +23,8 @@ from workers.devices import Device, look
 from workers.stock import Stock
 
 GIGABYTE = 10**9
+CHECKPOINTS = (".safetensors", ".pth", ".pt", ".ckpt", ".bin")
+"""Suffixes of files with tensors by name; others are tokenizers, settings and the like."""
 
 
 class Finding(NamedTuple):
@@ -46,7 +48,8 @@ def findings(
     assert weights is not None, "the endpoint has a manifest"
     names = ", ".join(path.name for path in weights.files.values())
     yield Finding(variant.name, "files", True, names)
-    yield from _digests(variant, weights)
+    assert stock.folder is not None, "files were found in it"
+    yield from _digests(variant, weights, stock.folder / manifest.name)
     loaded = _loaded(stock, endpoint, weights, device)
     yield loaded
     if not loaded.ok:
@@ -64,21 +67,27 @@ def _size_on(device: Device, weights: LocalWeights) -> int:
     import torch
 
     each = getattr(torch, device.dtype).itemsize
-    total = 0
-    for path in weights.files.values():
-        with open_checkpoint(path) as checkpoint:
-            total += sum(math.prod(shape) for shape in checkpoint.shapes.values()) * each
-    return int(total)
+    return int(sum(_values(path) for path in weights.files.values()) * each)
 
 
-def _digests(variant: Variant, weights: LocalWeights) -> Iterator[Finding]:
+def _values(path: Path) -> int:
+    """Count the values of a file's tensors; what holds no tensors by name is small."""
+    if path.suffix not in CHECKPOINTS:
+        return 0
+    with open_checkpoint(path) as checkpoint:
+        return sum(math.prod(shape) for shape in checkpoint.shapes.values())
+
+
+def _digests(variant: Variant, weights: LocalWeights, folder: Path) -> Iterator[Finding]:
     """Compare each file's bytes with what is known of them."""
     known = {file.name: file.sha256 for part in variant.parts for file in part.files}
+    pins = hub.read_pins(folder)
     for path in weights.files.values():
-        pin = hub.read_pins(path.parent).get(path.name)
-        expected = known[path.name] or (pin.sha256 if pin else None)
+        name = path.relative_to(folder).as_posix()
+        pin = pins.get(name)
+        expected = known.get(name) or (pin.sha256 if pin else None)
         found = hub.digest(path)
-        detail = f"{path.name}: {found}"
+        detail = f"{name}: {found}"
         if expected is None:
             yield Finding(variant.name, "sha256", True, f"{detail}, which nobody knew before")
         else:

@@ -75,8 +75,8 @@ def list_(*, as_json: bool) -> None:
 def pull(name: str, variant: str | None, files: tuple[str, ...], *, accept: bool) -> None:
     """Bring the weights of NAME (see `enlarger weights list`) from the Hugging Face hub.
 
-    What broke off is gone on with, what is here is checked. HF_TOKEN holds your token where a
-    repository asks for one.
+    Only what your choices in ENLARGER_OPTIONS need is brought. What broke off is gone on with, what
+    is here is checked. HF_TOKEN holds your token where a repository asks for one.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def pull(name: str, variant: str | None, files: tuple[str, ...], *, accept: bool
     from scheduler.cli.output import say
 
     manifest = hub.manifest(name)
-    wanted = hub.chosen(manifest.variant(variant), files)
+    wanted = hub.chosen(_needed(manifest, manifest.variant(variant)), files)
     folder = _folder(required=True) / manifest.name
     for file in wanted:
         _agree(file, accept=accept)
@@ -153,13 +153,23 @@ def _here(manifest: "Manifest") -> "Sequence[Variant]":
     from scheduler.errors import WeightsRefused
 
     folder = _folder(required=True) / manifest.name
-    found = [
-        each for each in manifest.variants if not lacking(each.parts, look(each.parts, folder))
-    ]
+    variants = [_needed(manifest, each) for each in manifest.variants]
+    found = [each for each in variants if not lacking(each.parts, look(each.parts, folder))]
     if not found:
         reason = f"{folder} has no variant whole; run `enlarger weights pull {manifest.name}`"
         raise WeightsRefused(reason)
     return found
+
+
+def _needed(manifest: "Manifest", variant: "Variant") -> "Variant":
+    """Return a variant with what the choices in ENLARGER_OPTIONS need of it.
+
+    Raises:
+        SettingsInvalid: They are no choices.
+    """
+    from scheduler import hub, settings
+
+    return hub.needed(manifest, variant, settings.load().options)
 
 
 def _folder(*, required: bool) -> Path:

@@ -6,6 +6,7 @@ from click.testing import CliRunner
 from models.checkpoint.manifest import File, Licence, Manifest, Part, Variant
 from scheduler import hub
 from scheduler.cli.weights import pull
+from scheduler.errors import SettingsInvalid
 from scheduler.settings import Settings
 from tests.checkpoints import write_seedvr2
 from tests.hub_server import hub_server
@@ -36,6 +37,19 @@ def test_a_check_looks_at_bytes_tensors_and_the_device(here):
     assert found == {("files", True), ("sha256", False), ("tensors", True), ("device", True)}
     assert answer.code == 1
     assert "and not 6bcc5ac5" in answer.out
+
+
+def test_only_what_the_options_need_is_brought():
+    manifest = hub.manifest("chain-of-zoom")
+    (variant,) = manifest.variants
+    looking = {"fal-ai/chain-of-zoom": {"prompter": "vlm"}}
+
+    few, all_ = (hub.needed(manifest, variant, each) for each in ({}, looking))
+
+    assert all_ == variant
+    assert {part.name.split()[0] for part in all_.parts if part not in few.parts} == {"language"}
+    with pytest.raises(SettingsInvalid, match="fal-ai/chain-of-zoom: prompter: Input should be"):
+        hub.needed(manifest, variant, {"fal-ai/chain-of-zoom": {"prompter": "llm"}})
 
 
 def test_a_check_names_the_tensor_that_is_wrong(here, tmp_path):
