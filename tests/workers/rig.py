@@ -67,9 +67,10 @@ class Rig:
         self.engine = Engine(ledger, self.worker_id, stages, settings)
         self._runs: list[threading.Thread] = []
 
-    def queue(self, batch_id: UUID, limit: int = 1000) -> list[Ticket]:
+    def queue(self, batch_id: UUID, limit: int = 1000, *, pipeline: str = ENDPOINT) -> list[Ticket]:
         """Queue a batch's jobs as the scheduler does, and return their tickets."""
-        return [each.ticket for each in queue(self.ledger, batch_id, limit)]
+        found = queue(self.ledger, batch_id, limit, pipeline=pipeline)
+        return [each.ticket for each in found]
 
     def hand_in(self, tickets: Sequence[Ticket]) -> threading.Thread:
         """Hand a bundle to the engine as a Celery thread does, and don't wait for it."""
@@ -108,11 +109,13 @@ def rig(
         running.close()
 
 
-def queue(ledger: Ledger, batch_id: UUID, limit: int = 1000) -> list[queueing.Queued]:
+def queue(
+    ledger: Ledger, batch_id: UUID, limit: int = 1000, *, pipeline: str = ENDPOINT
+) -> list[queueing.Queued]:
     """Queue a batch's waiting jobs."""
     with ledger.begin() as session:
         now = database_time(session)
-        return queueing.take(session, Line(batch_id, ENDPOINT), limit=limit, now=now)
+        return queueing.take(session, Line(batch_id, pipeline), limit=limit, now=now)
 
 
 def rows(ledger: Ledger, batch_id: UUID) -> list[Job]:
