@@ -31,16 +31,32 @@ class Moments:
 
 def measure(tile: Tensor, groups: int) -> Moments:
     """Take the statistics of a tile of shape `(b, c, h, w)`, where it lies."""
-    grouped = tile.unflatten(1, (groups, -1))
+    variance, mean = (_by_channel if tile.device.type == "cpu" else _by_group)(tile, groups)
+    return Moments(pixels=tile.shape[-2] * tile.shape[-1], mean=mean, variance=variance)
+
+
+def _by_group(tile: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return variance and mean, each `(b, groups)`, by the kernel that GPUs are quick in."""
     parts = [
         torch.var_mean(part.float(), dim=(2, 3, 4), correction=0)
-        for part in grouped.split(CHANNEL_GROUPS_AT_ONCE, dim=1)
+        for part in tile.unflatten(1, (groups, -1)).split(CHANNEL_GROUPS_AT_ONCE, dim=1)
     ]
-    return Moments(
-        pixels=tile.shape[-2] * tile.shape[-1],
-        mean=torch.cat([mean for _, mean in parts], dim=1),
-        variance=torch.cat([variance for variance, _ in parts], dim=1),
+    variance, mean = zip(*parts, strict=True)
+    return torch.cat(variance, dim=1), torch.cat(mean, dim=1)
+
+
+def _by_channel(tile: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """Return the same by a kernel that CPUs are twice as quick in, whatever the memory layout.
+
+    It is the one of a batch normalisation in training. That of a group normalisation is quicker yet
+    but subtracts large squares from each other when the channels come last.
+    """
+    unread = torch.zeros(tile.shape[1])  # the kernel wants to keep averages over calls
+    parts = [torch.batch_norm_update_stats(one, unread, unread, 0.0) for one in tile.split(1)]
+    mean, variance = (
+        torch.stack(each).unflatten(1, (groups, -1)) for each in zip(*parts, strict=True)
     )
+    return variance.mean(2) + mean.var(2, correction=0), mean.mean(2)
 
 
 def pool(tiles: Sequence[Moments], *, between: bool = True) -> Moments:
