@@ -13,7 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from scheduler.ledger import figures
-from scheduler.ledger.figures import Backlog, Snapshot, WorkerFigures
+from scheduler.ledger.figures import Backlog, Fleet, Snapshot, WorkerFigures
 from scheduler.ledger.fleet import BUCKETS_S
 from scheduler.ledger.session import Ledger
 
@@ -67,11 +67,17 @@ class _OfSystem(Collector):
         """Yield the metrics, in the order of the documentation."""
         found = self._snapshot
         yield from _backlog(found.backlog)
+        yield _fleet(found.fleet)
         yield _gauge(
             "enlarger_leases",
             "Workers under a lease, by whether they renewed it in time.",
             "state",
             {"kept": found.leases.kept, "lapsed": found.leases.lapsed},
+        )
+        yield GaugeMetricFamily(
+            "enlarger_workers_lost_hour",
+            "Workers whose lease lapsed within the last hour.",
+            found.leases.lost,
         )
         yield from _deliveries(found)
         yield _gauge(
@@ -94,9 +100,21 @@ def _backlog(backlog: list[Backlog]) -> Iterator[Metric]:
     for each in backlog:
         key = (each.endpoint, str(each.priority))
         batches.add_metric(key, each.batches)
-        for state in ("waiting", "queued", "running"):
+        for state in ("waiting", "paused", "queued", "running"):
             jobs.add_metric((*key, state), getattr(each, state))
     return iter((jobs, batches))
+
+
+def _fleet(fleet: list[Fleet]) -> Metric:
+    metric = GaugeMetricFamily(
+        "enlarger_workers",
+        "Living workers that can serve an endpoint, by whether a job runs there.",
+        labels=("endpoint", "device", "state"),
+    )
+    for each in fleet:
+        for state in ("busy", "idle"):
+            metric.add_metric((each.endpoint, each.device, state), getattr(each, state))
+    return metric
 
 
 def _deliveries(found: Snapshot) -> Iterator[Metric]:

@@ -19,14 +19,28 @@ COUNTED = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """Jobs that have not ended, of all active batches of an endpoint and a priority."""
+    """Jobs that have not ended, of all active batches of an endpoint and a priority.
+
+    `paused` are those that would wait, were their batch not paused.
+    """
 
     endpoint: str
     priority: int
     batches: int
     waiting: int
+    paused: int
     queued: int
     running: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fleet:
+    """Living workers that can serve an endpoint on a kind of device."""
+
+    endpoint: str
+    device: str
+    busy: int
+    idle: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +54,14 @@ class WorkerFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class Leases:
-    """Workers under a lease: who keeps it, and who did not renew it in time."""
+    """Workers under a lease: who keeps it, and who did not renew it in time.
+
+    `lost` are those whose lease was ended for it within the hour.
+    """
 
     kept: int
     lapsed: int
+    lost: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,46 +77,37 @@ class Snapshot:
     """All of it, at one moment."""
 
     backlog: list[Backlog]
+    fleet: list[Fleet]
     workers: list[WorkerFigures]
     leases: Leases
     deliveries: Counts
     arrivals: Arrivals
 
 
-# Waiting jobs are not counted but reckoned: what the batches have less what has ended and what was
-# handed out, which is no more than the windows are wide.
-_BACKLOG = text("""
-with handed as (
-    select batch_id, state, count(*) as jobs from jobs where state = 'queued'
-    group by batch_id, state
-    union all
-    select batch_id, state, count(*) from jobs where state = 'running' group by batch_id, state
-), active as (
-    select b.id, b.endpoint, b.priority,
-        b.total - b.succeeded - b.failed - b.cancelled - b.rejected + coalesce(d.open, 0) as open,
-        coalesce((select sum(jobs) from handed where batch_id = b.id and state = 'queued'), 0)
-            as queued,
-        coalesce((select sum(jobs) from handed where batch_id = b.id and state = 'running'), 0)
-            as running
-    from batches b cross join lateral (
-        select sum(total - succeeded - failed - cancelled - rejected) as open
-        from batch_deltas where batch_id = b.id
-    ) d
-    where b.ended_at is null
-)
-select endpoint, priority, count(*) as batches,
-    sum(greatest(open - queued - running, 0)) as waiting, sum(queued) as queued,
-    sum(running) as running
-from active group by endpoint, priority
-""")
+_BACKLOG = text("select endpoint, priority, batches, waiting, paused, queued, running from backlog")
 _WORKERS = text("""
 select name, figures from workers
 where stopped_at is null or stopped_at > now() - make_interval(secs => :recently_s)
 """)
 _LEASES = text("""
 select count(*) filter (where expires_at >= clock_timestamp()) as kept,
-    count(*) filter (where expires_at < clock_timestamp()) as lapsed
+    count(*) filter (where expires_at < clock_timestamp()) as lapsed,
+    (select count(*) from workers where lapsed and stopped_at > now() - interval '1 hour') as lost
 from leases
+""")
+_FLEET = text("""
+with living as (
+    select id, ready, split_part(split_part(device, ' ', 1), ':', 1) as device,
+        exists (select from jobs where worker_id = workers.id and state = 'running') as busy
+    from workers where stopped_at is null
+)
+select endpoint, device, count(*) filter (where busy) as busy,
+    count(*) filter (where not busy) as idle
+from living cross join lateral (
+    select distinct split_part(pipeline, '#', 1) as endpoint
+    from jsonb_object_keys(ready) as pipeline
+) served
+group by endpoint, device
 """)
 
 
@@ -109,24 +118,15 @@ select (select count(*) from (select from dead_events limit :most) as found) as 
 
 
 def snapshot(session: Session) -> Snapshot:
-    """Return what operators watch: five queries."""
-    backlog = session.execute(_BACKLOG)
+    """Return what operators watch: six queries."""
+    backlog = session.execute(_BACKLOG).mappings()
     workers = session.execute(_WORKERS, {"recently_s": RECENTLY_S})
     leases = session.execute(_LEASES).one()
     return Snapshot(
-        backlog=[
-            Backlog(
-                endpoint=row.endpoint,
-                priority=row.priority,
-                batches=row.batches,
-                waiting=int(row.waiting),
-                queued=int(row.queued),
-                running=int(row.running),
-            )
-            for row in backlog
-        ],
+        backlog=[Backlog(**row) for row in backlog],
+        fleet=[Fleet(**row) for row in session.execute(_FLEET).mappings()],
         workers=[_worker(row.name, row.figures) for row in workers],
-        leases=Leases(kept=leases.kept, lapsed=leases.lapsed),
+        leases=Leases(kept=leases.kept, lapsed=leases.lapsed, lost=leases.lost),
         deliveries=delivery_records.counts(session),
         arrivals=_arrivals(session),
     )

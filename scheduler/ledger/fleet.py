@@ -124,7 +124,7 @@ def sign_off(session: Session, worker_id: UUID) -> None:
 
 _BURY = text("""
 with dead as (delete from leases where expires_at < :now returning worker_id)
-update workers set stopped_at = :now from dead where workers.id = dead.worker_id
+update workers set stopped_at = :now, lapsed = true from dead where workers.id = dead.worker_id
 """)
 
 
@@ -160,16 +160,19 @@ def alive(session: Session) -> list[Worker]:
 def obstacle(session: Session, pipeline: str) -> str | None:
     """Say why no living worker can serve a pipeline.
 
-    None where one can, and where there are no workers yet: they may still come.
+    None where one can, and where none was told to: such workers may still come, and where they are
+    started by the work there is, they come for no other reason.
     """
     workers = alive(session)
-    if not workers or any(pipeline in worker.ready for worker in workers):
-        return None
-    reasons = "; ".join(
-        f"{worker.name}: {worker.not_ready.get(pipeline, 'was not told to serve it')}"
+    reasons = [
+        f"{worker.name}: {worker.not_ready[pipeline]}"
         for worker in workers
-    )
-    return f"no worker can serve {pipeline} ({reasons}); `enlarger workers` lists them"
+        if pipeline in worker.not_ready
+    ]
+    if not reasons or any(pipeline in worker.ready for worker in workers):
+        return None
+    found = "; ".join(reasons)
+    return f"no worker can serve {pipeline} ({found}); `enlarger workers` lists them"
 
 
 def describe(worker: Worker) -> dict[str, Any]:

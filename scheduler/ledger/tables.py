@@ -283,6 +283,7 @@ class Worker(Base):
     started_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
     last_seen: Mapped[datetime] = mapped_column(server_default=text("now()"))
     stopped_at: Mapped[datetime | None]
+    lapsed: Mapped[bool] = mapped_column(server_default="false")
 
 
 class Lease(Base):

@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
 from scheduler.api import server
-from scheduler.ledger import triggers
+from scheduler.ledger import fleet, triggers
 from scheduler.ledger.fleet import EndedFigure, Figures, StageFigure
+from scheduler.ledger.session import database_time
 from scheduler.settings import Settings
 from tests.api.live import Live, live
 from tests.factories import ENDPOINT, make_batch, make_worker
@@ -43,7 +44,10 @@ def test_the_figures_are_those_of_the_ledger_and_of_http(alone: Live) -> None:
     ledger = alone.app.state.ledger
     make_batch(ledger, 3, priority=5)
     ended = [EndedFigure(ENDPOINT, "failed", "image_unreadable", 2)]
-    make_worker(ledger, figures=Figures(ended=ended, stages=[STAGE]))
+    make_worker(ledger, name="lost:1", lease_s=-1)
+    with ledger.begin() as session:
+        fleet.bury(session, now=database_time(session))
+    make_worker(ledger, figures=Figures(ended=ended, stages=[STAGE]), device="cpu of some make")
     make_worker(ledger, name="gone:1", lease_s=-1)
     with ledger.begin() as session:
         triggers.bury(session, source="a queue", reason="no JSON", body="?")
@@ -52,6 +56,8 @@ def test_the_figures_are_those_of_the_ledger_and_of_http(alone: Live) -> None:
     found = scrape(alone)
 
     assert found["enlarger_jobs", ENDPOINT, "5", "waiting"] == 3
+    assert found["enlarger_workers", "cpu", ENDPOINT, "idle"] == 2
+    assert found["enlarger_workers_lost_hour",] == 1
     assert found["enlarger_batches", ENDPOINT, "5"] == 1
     assert (found["enlarger_leases", "kept"], found["enlarger_leases", "lapsed"]) == (1, 1)
     assert found["enlarger_deliveries", "undelivered"] == 0
