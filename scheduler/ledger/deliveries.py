@@ -154,20 +154,16 @@ class Settled:
     gone: bool = False
 
 
+# The keys of deliveries are one document: psycopg would quote the elements of arrays in Python, one
+# by one.
 _SETTLE = text("""
-with given as (
-    select g.*, cast(:answers as jsonb) ->> cast(place - 1 as int) as answer
-    from unnest(cast(:batch_ids as uuid[]), cast(:event_ids as bigint[]),
-        cast(:subscription_ids as uuid[]), cast(:epochs as int[]), cast(:states as text[]),
-        cast(:failures as int[]), cast(:statuses as int[]), cast(:waits as double precision[]))
-        with ordinality
-        as g(batch_id, event_id, subscription_id, epoch, state, failures, status, wait_s, place)
-)
 update deliveries set state = given.state, failures = given.failures, status = given.status,
     answer = given.answer, tried_at = clock_timestamp(),
     due_at = clock_timestamp() + make_interval(secs => given.wait_s),
     ended_at = case when given.state <> 'due' then clock_timestamp() end
-from given
+from jsonb_to_recordset(cast(:settled as jsonb)) as given(batch_id uuid, event_id bigint,
+    subscription_id uuid, epoch int, state text, failures int, status int, answer text,
+    wait_s double precision)
 where deliveries.batch_id = given.batch_id and deliveries.event_id = given.event_id
     and deliveries.subscription_id = given.subscription_id and deliveries.epoch = given.epoch
     and deliveries.state = 'sending'
@@ -179,33 +175,33 @@ def settle(session: Session, settled: Sequence[Settled]) -> None:
 
     What was taken by somebody else meanwhile stays theirs: it is sent twice, under the same id.
     """
-    session.execute(
-        _SETTLE,
+    given = [
         {
-            **_keys([each.key for each in settled]),
-            "states": [str(each.state) for each in settled],
-            "failures": [each.failures for each in settled],
-            "statuses": [each.status for each in settled],
-            "waits": [each.wait_s for each in settled],
-            "answers": json.dumps([each.answer for each in settled], ensure_ascii=False),
-        },
-    )
+            **_named(each.key),
+            "state": each.state,
+            "failures": each.failures,
+            "status": each.status,
+            "answer": each.answer,
+            "wait_s": each.wait_s,
+        }
+        for each in settled
+    ]
+    session.execute(_SETTLE, {"settled": json.dumps(given, ensure_ascii=False)})
 
 
-def _keys(keys: Sequence[Key]) -> dict[str, list[object]]:
+def _named(key: Key) -> dict[str, object]:
     return {
-        "batch_ids": [key.batch_id for key in keys],
-        "event_ids": [key.event_id for key in keys],
-        "subscription_ids": [key.subscription_id for key in keys],
-        "epochs": [key.epoch for key in keys],
+        "batch_id": str(key.batch_id),
+        "event_id": key.event_id,
+        "subscription_id": str(key.subscription_id),
+        "epoch": key.epoch,
     }
 
 
 _RELEASE = text("""
 update deliveries set state = 'due', due_at = clock_timestamp()
-from unnest(cast(:batch_ids as uuid[]), cast(:event_ids as bigint[]),
-    cast(:subscription_ids as uuid[]), cast(:epochs as int[]))
-    as given(batch_id, event_id, subscription_id, epoch)
+from jsonb_to_recordset(cast(:keys as jsonb))
+    as given(batch_id uuid, event_id bigint, subscription_id uuid, epoch int)
 where deliveries.batch_id = given.batch_id and deliveries.event_id = given.event_id
     and deliveries.subscription_id = given.subscription_id and deliveries.epoch = given.epoch
     and state = 'sending'
@@ -214,4 +210,4 @@ where deliveries.batch_id = given.batch_id and deliveries.event_id = given.event
 
 def release(session: Session, keys: Sequence[Key]) -> None:
     """Give back what was taken and not sent; it is due at once, and has not failed."""
-    session.execute(_RELEASE, _keys(keys))
+    session.execute(_RELEASE, {"keys": json.dumps([_named(key) for key in keys])})

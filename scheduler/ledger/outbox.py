@@ -14,7 +14,10 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from scheduler.ledger.webhook_tables import Style
+from scheduler.ledger.deliveries import Key, Taken
+from scheduler.ledger.webhook_tables import DeliveryState, Style
+
+STYLES = {str(each): each for each in Style}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +36,10 @@ class Listener(NamedTuple):
 
     subscription_id: UUID
     origin: str
+    url: str
     style: Style
+    owner: str
+    active: bool
 
 
 class Message(NamedTuple):
@@ -57,7 +63,7 @@ with taken as (
     from taken join batches on batches.id = taken.batch_id left join jobs on jobs.id = taken.job_id
 )
 select event_id, type, described.batch_id, described.job_id, at, fit.id as subscription_id, origin,
-    style
+    url, style, fit.owner, fit.state = 'active' as active
 from described left join lateral (
     select * from subscriptions
     where job_id is null and batch_id is null and owner in ('', described.owner)
@@ -77,27 +83,32 @@ def take(session: Session, *, limit: int) -> tuple[int, list[tuple[Noted, Listen
         How many events were taken, and each with everybody who is to hear of it.
     """
     rows = session.execute(_TAKE, {"limit": limit}).all()
+    events = {
+        row.event_id: Noted(
+            event_id=row.event_id,
+            type=row.type,
+            batch_id=row.batch_id,
+            job_id=row.job_id,
+            at=row.at,
+        )
+        for row in rows
+    }
     found = [
         (
-            Noted(
-                event_id=row.event_id,
-                type=row.type,
-                batch_id=row.batch_id,
-                job_id=row.job_id,
-                at=row.at,
-            ),
-            Listener(row.subscription_id, row.origin, Style(row.style)),
+            events[row.event_id],
+            Listener(row[5], row.origin, row.url, STYLES[row.style], row.owner, row.active),
         )
         for row in rows
         if row.subscription_id is not None
     ]
-    return len({row.event_id for row in rows}), found
+    return len(events), found
 
 
 _ADD = text("""
-insert into deliveries
-    (event_id, subscription_id, batch_id, job_id, type, origin, happened_at, body)
-select event_id, subscription_id, batch_id, job_id, type, origin, at, body
+insert into deliveries (event_id, subscription_id, batch_id, job_id, type, origin, happened_at,
+    body, state, epoch, due_at)
+select event_id, subscription_id, batch_id, job_id, type, origin, at, body, :state, :epoch,
+    clock_timestamp() + make_interval(secs => :lease_s)
 from jsonb_to_recordset(cast(:messages as jsonb)) as g(event_id bigint, subscription_id uuid,
     batch_id uuid, job_id uuid, type text, origin text, at timestamptz, body text)
 on conflict do nothing
@@ -106,6 +117,46 @@ on conflict do nothing
 
 def add(session: Session, messages: Sequence[Message]) -> None:
     """Write deliveries, due now."""
+    _add(session, messages, state=DeliveryState.DUE, epoch=0, lease_s=0.0)
+
+
+def add_taken(session: Session, messages: Sequence[Message], *, lease_s: float) -> list[Taken]:
+    """Write deliveries that this sender holds from the first, and return them.
+
+    Whoever sends a message at once need not look for it first: this spares it a transition, and the
+    reading of what was just written.
+
+    Args:
+        session: The transaction; nothing is to be sent before it has committed.
+        messages: Of active subscriptions.
+        lease_s: From now until somebody else may take them.
+    """
+    _add(session, messages, state=DeliveryState.SENDING, epoch=1, lease_s=lease_s)
+    return [
+        Taken(
+            key=Key(event.batch_id, event.event_id, listener.subscription_id, 1),
+            job_id=event.job_id,
+            origin=listener.origin,
+            url=listener.url,
+            style=listener.style,
+            owner=listener.owner,
+            failures=0,
+            body=body,
+        )
+        for event, listener, body in messages
+    ]
+
+
+def _add(
+    session: Session,
+    messages: Sequence[Message],
+    *,
+    state: DeliveryState,
+    epoch: int,
+    lease_s: float,
+) -> None:
+    if not messages:
+        return
     # One document: psycopg would quote the elements of arrays in Python, one by one.
     given = [
         {
@@ -116,4 +167,6 @@ def add(session: Session, messages: Sequence[Message]) -> None:
         }
         for message in messages
     ]
-    session.execute(_ADD, {"messages": json.dumps(given, ensure_ascii=False, default=str)})
+    document = json.dumps(given, ensure_ascii=False, default=str)
+    values = {"messages": document, "state": state, "epoch": epoch, "lease_s": lease_s}
+    session.execute(_ADD, values)

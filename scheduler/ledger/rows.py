@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Result, text
 from sqlalchemy.orm import Session
 
 from scheduler.ledger.periods import MAX_LINE, job_id
@@ -114,7 +114,7 @@ _NAMED = text(f"select {_COLUMNS} from jobs where id = any(:ids)")  # noqa: S608
 
 def named(session: Session, ids: Sequence[UUID]) -> dict[UUID, RowRecord]:
     """Return the rows with these ids, of whichever batches; those that are gone are left out."""
-    found = [_record(row._mapping) for row in session.execute(_NAMED, {"ids": list(ids)})]
+    found = _records(session.execute(_NAMED, {"ids": list(ids)}))
     return {record.id: record for record in found}
 
 
@@ -145,11 +145,14 @@ def page(
             "states": None if states is None else [str(state) for state in states],
         },
     )
-    return [_record(row._mapping) for row in found]
+    return _records(found)
 
 
-def _record(row: Any) -> RowRecord:  # noqa: ANN401 - a SQLAlchemy row mapping
-    return RowRecord(**{**row, "state": JobState(row["state"])})
+def _records(found: Result[Any]) -> list[RowRecord]:
+    names = list(found.keys())
+    states = {str(state): state for state in JobState}
+    given = [dict(zip(names, row, strict=True)) for row in found]
+    return [RowRecord(**{**row, "state": states[row["state"]]}) for row in given]
 
 
 def stream(

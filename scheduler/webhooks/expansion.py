@@ -1,6 +1,7 @@
 """The sender's duty to turn events into messages, each written once for each of its shapes."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,6 +14,7 @@ from scheduler.files.published import Publisher
 from scheduler.files.room import NO_ROOM, FileRoom
 from scheduler.ledger import batches, outbox, requests, rows
 from scheduler.ledger.batches import Progress
+from scheduler.ledger.deliveries import Taken
 from scheduler.ledger.outbox import Listener, Message, Noted
 from scheduler.ledger.rows import RowRecord
 from scheduler.ledger.session import Ledger
@@ -26,6 +28,15 @@ log = structlog.get_logger()
 AT_ONCE = 500
 
 
+@dataclass(frozen=True, kw_only=True)
+class Expanded:
+    """What came of some events: messages that this sender has taken, and how many others."""
+
+    events: int
+    taken: list[Taken]
+    due: int
+
+
 class Expansion:
     """Writes messages; results of requests get the public addresses that the API gives them."""
 
@@ -35,12 +46,22 @@ class Expansion:
             storage = open_storage(settings)
             self._publisher = Publisher(ledger, storage, FileRoom(ledger, storage, settings))
 
-    def step(self, session: Session) -> int:
-        """Turn some events into messages, and return how many events these were."""
+    def step(self, rooms: Mapping[str, int], lease_s: float, session: Session) -> Expanded:
+        """Turn some events into messages.
+
+        Args:
+            rooms: For each destination that nothing older waits for, how many messages this sender
+                begins to send as soon as the transaction has committed.
+            lease_s: From now until somebody else may take those.
+            session: The transaction.
+        """
         count, found = outbox.take(session, limit=AT_ONCE)
-        if found:
-            outbox.add(session, self._messages(session, found))
-        return count
+        if not found:
+            return Expanded(events=count, taken=[], due=0)
+        at_once, later = _parted(self._messages(session, found), rooms)
+        outbox.add(session, later)
+        taken = outbox.add_taken(session, at_once, lease_s=lease_s)
+        return Expanded(events=count, taken=taken, due=len(later))
 
     def _messages(self, session: Session, found: Sequence[tuple[Noted, Listener]]) -> list[Message]:
         by_id = {event.event_id: event for event, _ in found}
@@ -86,6 +107,21 @@ class Expansion:
         if self._publisher is None:
             raise SettingsInvalid(NO_ROOM, field="files")
         return self._publisher.body(row.id, outcome, base=bases[row.id])
+
+
+def _parted(
+    messages: Sequence[Message], rooms: Mapping[str, int]
+) -> tuple[list[Message], list[Message]]:
+    """Part messages into those that there is room for, and all others."""
+    left = dict(rooms)
+    at_once: list[Message] = []
+    later: list[Message] = []
+    for message in messages:
+        room = left.get(message.listener.origin, 0) if message.listener.active else 0
+        if room > 0:
+            left[message.listener.origin] = room - 1
+        (at_once if room > 0 else later).append(message)
+    return at_once, later
 
 
 class _Facts:

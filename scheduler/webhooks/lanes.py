@@ -13,8 +13,10 @@ from scheduler.webhooks.schedule import Answer
 
 FIRST_WINDOW = 2
 """How many go at once to a destination that nothing is known of; one more with each success."""
-AHEAD = 8
-"""So many windows are taken from the ledger ahead of sending, lest a connection waits for it."""
+AHEAD_S = 0.5
+"""What a destination takes in so long is taken from the ledger ahead, lest a connection waits."""
+LEAST_AHEAD = 8
+MOST_AHEAD = 500
 OPENS_AFTER = 5
 COOL_S = 1.0
 LONGEST_COOL_S = 60.0
@@ -34,6 +36,7 @@ class Lane:
         waiting: What was taken from the ledger and not begun, and until when it may be.
         in_flight: How many connections are busy.
         window: How many may be.
+        pace_s: How long an answer takes, lately.
         failed: Failures of the destination in a row.
         open_until: Until then nothing is sent.
         last: What it answered last, or why it did not.
@@ -45,6 +48,7 @@ class Lane:
     waiting: deque[tuple[Taken, float]] = field(default_factory=deque)
     in_flight: int = 0
     window: int = FIRST_WINDOW
+    pace_s: float = AHEAD_S / LEAST_AHEAD
     failed: int = 0
     open_until: float = 0.0
     last: str = ""
@@ -59,7 +63,7 @@ class Lane:
         """Return how many to take from the ledger."""
         if self.is_down(now):
             return DOWN_AT_ONCE
-        return max(0, self._limit * AHEAD - len(self.waiting) - self.in_flight)
+        return max(0, self._ahead - len(self.waiting) - self.in_flight)
 
     def startable(self) -> int:
         """Return how many of those that wait may be sent now; not for a lane that is down."""
@@ -71,14 +75,20 @@ class Lane:
 
     def is_hungry(self) -> bool:
         """Tell whether to look for more, before a connection has to wait for it."""
-        return self.full and len(self.waiting) < self._limit * AHEAD // 2
+        return self.full and len(self.waiting) < self._ahead // 2
 
     @property
     def _limit(self) -> int:
         return 1 if self.failed >= OPENS_AFTER else self.window
 
+    @property
+    def _ahead(self) -> int:
+        in_time = int(self._limit * AHEAD_S / max(self.pace_s, 0.001))
+        return min(max(in_time, LEAST_AHEAD, 2 * self._limit), MOST_AHEAD)
+
     def note(self, answer: Answer, now: float) -> None:
         """Learn from an answer: widen, or narrow, or open the circuit."""
+        self.pace_s += (answer.seconds - self.pace_s) / 16
         if answer.status is not None and answer.status not in UNWELL:
             self.failed, self._cool_s = 0, COOL_S
             self.window = min(self.window + 1, self.most)

@@ -28,7 +28,7 @@ from scheduler.settings import Settings
 from scheduler.webhooks import outcome
 from scheduler.webhooks.client import Client
 from scheduler.webhooks.expansion import Expansion
-from scheduler.webhooks.lanes import AHEAD, FIRST_WINDOW, Lane
+from scheduler.webhooks.lanes import FIRST_WINDOW, LEAST_AHEAD, Lane
 from scheduler.webhooks.schedule import LONGEST_TRY, Answer, timeout_s
 from scheduler.webhooks.signatory import Signatory
 
@@ -62,6 +62,7 @@ class Sender:
         self._stopping = asyncio.Event()
         self._hungry = asyncio.Event()
         self._told = asyncio.Event()
+        self._expanded = asyncio.Event()
         self._drained = asyncio.Event()
 
     def stop(self) -> None:
@@ -107,12 +108,30 @@ class Sender:
             await self._read_keys()
 
     async def _expand(self) -> None:
-        """Turn events into messages."""
+        """Turn events into messages, and send those right away that nothing older waits before."""
         while not self._stopping.is_set():
-            if await self._in_ledger(self._expansion.step):
+            now = time.monotonic()
+            rooms = {
+                origin: lane.room(now)
+                for origin, lane in self._lanes.items()
+                if not lane.full and not lane.is_down(now)
+            }
+            found = await self._in_ledger(partial(self._expansion.step, rooms, self._lease_s))
+            if found is not None:
+                self._line_up(found.taken, now)
+            if found is not None and found.due:
                 self._hungry.set()
-            else:
+            if found is None or not found.events:
                 await _wait(self._stopping, self._poll_s)
+        self._expanded.set()
+
+    def _line_up(self, taken: list[Taken], now: float) -> None:
+        """Put what this sender has taken into its lanes, and start what there is room for."""
+        until = now + self._queue_s
+        for each in taken:
+            self._lane(each.origin).waiting.append((each, until))
+        for origin in {each.origin for each in taken}:
+            self._pump(self._lanes[origin])
 
     async def _fetch(self) -> None:
         """Take what is due, and start it; in the end give back what was not begun."""
@@ -123,6 +142,7 @@ class Sender:
                 self._pump(lane)
             if not found:
                 await _wait(self._hungry, self._poll_s)
+        await self._expanded.wait()
         for lane in self._lanes.values():
             self._unsent += [taken.key for taken, _ in lane.waiting]
             lane.waiting.clear()
@@ -140,11 +160,9 @@ class Sender:
         found = await self._in_ledger(partial(_take, rooms, self._lease_s), durable=False)
         if found is None:
             return False
-        until = now + self._queue_s
-        for taken in found.taken:
-            self._lane(taken.origin).waiting.append((taken, until))
         for origin, lane in self._lanes.items():
             lane.full = origin in found.full
+        self._line_up(found.taken, now)
         self._forget_idle()
         return found.aside > 0 or bool(found.taken)
 
@@ -251,7 +269,7 @@ class _Found:
 def _take(rooms: Mapping[str, int], lease_s: float, session: Session) -> _Found:
     """Take for each destination as many as it has room for."""
     origins = deliveries.waiting(session)
-    asked = {origin: rooms.get(origin, FIRST_WINDOW * AHEAD) for origin in origins}
+    asked = {origin: rooms.get(origin, FIRST_WINDOW * LEAST_AHEAD) for origin in origins}
     asked = {origin: room for origin, room in asked.items() if room > 0}
     if not asked:
         return _Found(taken=[], aside=0, full=set(origins))

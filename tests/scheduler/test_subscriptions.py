@@ -1,3 +1,5 @@
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
@@ -7,6 +9,7 @@ from uuid_utils.compat import uuid7
 from scheduler.errors import EventUnknown, SubscriptionUnknown, UrlRefused
 from scheduler.ledger import (
     batches,
+    deliveries,
     delivery_records,
     feeds,
     jobs,
@@ -24,10 +27,14 @@ from scheduler.ledger.webhook_tables import Style
 from scheduler.loop import settle
 from scheduler.settings import Settings
 from scheduler.webhooks.expansion import Expansion
+from scheduler.webhooks.outcome import settled
+from scheduler.webhooks.schedule import Answer
 from tests.factories import ENDPOINT, make_batch, make_rejected, make_row, make_submission
 from tests.scheduler.test_jobs import queue
 
 URL = "https://consumer.example/hook"
+ALL = Choice()
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 OLD = UUID("018bcfe5-6800-7000-8000-000000000001")
 
 
@@ -118,10 +125,10 @@ def test_whoever_comes_after_a_batch_has_ended_is_told_of_its_end_and_nobody_twi
     end(ledger, batch)
     settle(ledger)
     with ledger.begin() as session:
-        Expansion(ledger, settings).step(session)
+        Expansion(ledger, settings).step({}, 0.0, session)
         late = subscribe(session, url=f"{URL}/late", batch_id=batch)
         subscribe(session, url=URL, batch_id=batch)
-        Expansion(ledger, settings).step(session)
+        Expansion(ledger, settings).step({}, 0.0, session)
         found = delivery_records.listed(session, Choice(batch_id=batch), limit=10)
         same = delivery_records.listed(session, Choice(event_id=found[0].event_id), limit=10)
 
@@ -179,3 +186,34 @@ def test_a_removed_subscription_is_gone(ledger: Ledger) -> None:
 
     with ledger.begin() as session:
         assert subscriptions.standing(session) == []
+
+
+def test_a_message_that_is_taken_as_it_is_written_is_fenced_like_any_other(
+    ledger: Ledger, settings: Settings
+) -> None:
+    """The rest is due; and if its sender dies, others have it when the lease lapses."""
+    batch = make_batch(ledger, 2)
+    with ledger.begin() as session:
+        subscribe(session, url=URL, batch_id=batch, events=["job.succeeded"])
+        paused = subscribe(session, url=f"{URL}/p", batch_id=batch, events=["job.succeeded"])
+        session.execute(
+            text("update subscriptions set state = 'paused' where id = :id"), {"id": paused}
+        )
+    end(ledger, batch)
+    origin = "https://consumer.example"
+    with ledger.begin() as session:
+        found = Expansion(ledger, settings).step({origin: 1}, 60.0, session)
+    with ledger.begin() as session:
+        rest, aside = deliveries.take(session, {origin: 9}, lease_s=60.0)
+    with ledger.begin() as session:
+        session.execute(text("update deliveries set due_at = now() where state = 'sending'"))
+        again, _ = deliveries.take(session, {origin: 9}, lease_s=60.0)
+        lost = settled(found.taken[0], Answer(status=200, text=""), now=NOW, random=float)
+        deliveries.settle(session, [lost])
+        states = sorted(str(each.state) for each in delivery_records.listed(session, ALL, limit=9))
+
+    assert (found.events, found.due, len(rest), aside) == (2, 3, 1, 2)
+    first = found.taken[0]
+    held = next(each for each in again if each.key.event_id == first.key.event_id)
+    assert (first.key.epoch, held) == (1, replace(first, key=first.key._replace(epoch=2)))
+    assert states == ["due", "due", "sending", "sending"]

@@ -32,6 +32,7 @@ from scheduler.loop import settle
 from scheduler.settings import Settings
 from scheduler.webhooks import envelope, fal, schedule, signing
 from scheduler.webhooks.expansion import Expansion
+from scheduler.webhooks.lanes import Lane
 from scheduler.webhooks.schedule import Answer, Verdict, judge, wait_s
 from scheduler.webhooks.signatory import Signatory
 from tests.factories import make_batch, make_rejected, make_row
@@ -116,7 +117,7 @@ def test_every_message_follows_the_schema(ledger: Ledger, settings: Settings) ->
             ),
             {"types": [each for each in EVENTS if each.startswith("batch")], "batch": batch},
         )
-        Expansion(ledger, settings).step(session)
+        Expansion(ledger, settings).step({}, 0.0, session)
         bodies = list(session.scalars(text("select body from deliveries order by event_id")))
 
     validator = Draft202012Validator(envelope.schema())
@@ -283,7 +284,7 @@ def test_an_event_whose_message_cannot_be_made_is_told_without_it(
     ]
     with ledger.begin() as session:
         jobs.finish(session, endings, from_states=(JobState.QUEUED,))
-        Expansion(ledger, settings).step(session)
+        Expansion(ledger, settings).step({}, 0.0, session)
         bodies = session.scalars(text("select body from deliveries order by job_id"))
         told = [json.loads(body)["data"] for body in bodies]
 
@@ -363,3 +364,12 @@ def test_an_answer_is_judged_by_its_status(status: int, ours: Verdict, fals: Ver
     answer = Answer(status=status, text="")
 
     assert (judge(Style.OURS, answer), judge(Style.FAL, answer)) == (ours, fals)
+
+
+@pytest.mark.parametrize(("seconds", "room"), [(0.002, 500), (0.1, 80), (5.0, 32)])
+def test_what_is_taken_ahead_is_what_half_a_second_sends(seconds: float, room: int) -> None:
+    lane = Lane(origin="https://a.example", most=16)
+    for _ in range(200):
+        lane.note(Answer(status=200, text="", seconds=seconds), now=0.0)
+
+    assert lane.room(0.0) == pytest.approx(room, rel=0.05)
