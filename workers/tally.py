@@ -16,7 +16,7 @@ class Tally:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._ended: Counter[tuple[str, str, str]] = Counter()
+        self._ended: Counter[tuple[str, str, str, str]] = Counter()
         self._buckets: defaultdict[tuple[str, str], list[int]] = defaultdict(
             lambda: [0] * (len(BUCKETS_S) + 1)
         )
@@ -25,9 +25,10 @@ class Tally:
     def note(self, life: Life, ending: Ending) -> None:
         """Count a job whose ending is in the ledger."""
         endpoint = life.job.endpoint
-        code = "" if ending.error is None else str(json.loads(ending.error).get("code", ""))
+        error = {} if ending.error is None else json.loads(ending.error)
+        code, kind = str(error.get("code", "")), str(error.get("kind", ""))
         with self._lock:
-            self._ended[endpoint, str(ending.state), code] += 1
+            self._ended[endpoint, str(ending.state), code, kind] += 1
             self._add_stages(endpoint, {**life.timings, "device_s": life.device_s})
 
     def _add_stages(self, endpoint: str, timings: Mapping[str, float]) -> None:
@@ -40,7 +41,10 @@ class Tally:
         """Return the counts as they are now."""
         with self._lock:
             return Figures(
-                ended=[EndedFigure(*key, count) for key, count in self._ended.items()],
+                ended=[
+                    EndedFigure(endpoint, state, code, count, kind)
+                    for (endpoint, state, code, kind), count in self._ended.items()
+                ],
                 stages=[
                     StageFigure(*stage, list(counts), round(self._sums[stage], 6))
                     for stage, counts in self._buckets.items()

@@ -141,12 +141,12 @@ def _deliveries(found: Snapshot) -> Iterator[Metric]:
 def _ended(workers: list[WorkerFigures]) -> Metric:
     metric = CounterMetricFamily(
         "enlarger_jobs_ended",
-        "Jobs that a worker ended since it started, by outcome and error.",
-        labels=("worker", "endpoint", "state", "error"),
+        "Jobs that a worker ended since it started, by outcome, error and its kind.",
+        labels=("worker", "endpoint", "state", "error", "kind"),
     )
     for worker in workers:
-        for endpoint, state, error, jobs in worker.ended:
-            metric.add_metric((worker.name, endpoint, state, error), jobs)
+        for endpoint, state, error, jobs, kind in worker.ended:
+            metric.add_metric((worker.name, endpoint, state, error, kind), jobs)
     return metric
 
 

@@ -140,6 +140,7 @@ def _arrivals(session: Session) -> Arrivals:
 def _worker(name: str, figures: dict[str, Any]) -> WorkerFigures:
     return WorkerFigures(
         name=name,
-        ended=[EndedFigure(*each) for each in figures.get("ended", [])],
+        # What a newer worker tells beyond that is for newer readers.
+        ended=[EndedFigure(*each[: len(EndedFigure._fields)]) for each in figures.get("ended", [])],
         stages=[StageFigure(*each) for each in figures.get("stages", [])],
     )

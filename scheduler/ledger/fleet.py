@@ -25,6 +25,8 @@ class EndedFigure(NamedTuple):
     error: str
     """The error's code; empty where there is none."""
     jobs: int
+    kind: str = ""
+    """The error's kind; empty where there is none, and from workers that did not tell it yet."""
 
 
 class StageFigure(NamedTuple):

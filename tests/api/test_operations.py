@@ -43,7 +43,7 @@ def alone(settings: Settings) -> Iterator[Live]:
 def test_the_figures_are_those_of_the_ledger_and_of_http(alone: Live) -> None:
     ledger = alone.app.state.ledger
     make_batch(ledger, 3, priority=5)
-    ended = [EndedFigure(ENDPOINT, "failed", "image_unreadable", 2)]
+    ended = [EndedFigure(ENDPOINT, "failed", "image_unreadable", 2, "request")]
     make_worker(ledger, name="lost:1", lease_s=-1)
     with ledger.begin() as session:
         fleet.bury(session, now=database_time(session))
@@ -62,7 +62,7 @@ def test_the_figures_are_those_of_the_ledger_and_of_http(alone: Live) -> None:
     assert (found["enlarger_leases", "kept"], found["enlarger_leases", "lapsed"]) == (1, 1)
     assert found["enlarger_deliveries", "undelivered"] == 0
     assert (found["enlarger_arrivals", "dead"], found["enlarger_arrivals", "held"]) == (1, 0)
-    ended_as = ("image_unreadable", "failed", "host:1")
+    ended_as = ("image_unreadable", "request", "failed", "host:1")
     assert found["enlarger_jobs_ended_total", ENDPOINT, *ended_as] == 2
     seconds, of = "enlarger_job_stage_seconds", ("device", "host:1")
     assert found[f"{seconds}_bucket", ENDPOINT, "0.03", *of] == 2

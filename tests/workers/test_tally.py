@@ -25,8 +25,8 @@ def test_endings_are_counted_once_they_are_in_the_ledger(
         found = it.engine.tally.figures()
 
     assert sorted(found.ended) == [
-        EndedFigure(ENDPOINT, "failed", "program_failed", 1),
-        EndedFigure(ENDPOINT, "succeeded", "", 2),
+        EndedFigure(ENDPOINT, "failed", "program_failed", 1, "program"),
+        EndedFigure(ENDPOINT, "succeeded", "", 2, ""),
     ]
     stages = {each.stage: each for each in found.stages}
     assert sum(stages["fetch"].counts) == sum(stages["device"].counts) == 3
