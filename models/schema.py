@@ -56,6 +56,10 @@ class UpscaleRequest(BaseModel):
         """
         return self.output_size(size)
 
+    def image_count(self) -> int:
+        """Return how many images of `output_size` the result has."""
+        return 1
+
     def encoding(self) -> OutputFormat:
         """Return the format that the result is stored in."""
         raise NotImplementedError

@@ -22,6 +22,8 @@ class Result:
         body: Further fields of the endpoint's published result, ready for JSON.
         opaque: The picture's alpha is in the images already, which show it on white.
         flagged: The safety checker blackened the image, so a constant picture is no fault.
+        further: Pictures of other sizes that were asked for beside them, by their fields in the
+            published result; stored with the images.
     """
 
     images: tuple[Pixels, ...]
@@ -29,6 +31,7 @@ class Result:
     body: Mapping[str, Any] = field(default_factory=dict)
     opaque: bool = False
     flagged: bool = False
+    further: Mapping[str, Pixels] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -150,6 +150,11 @@ def numbered(address: str, index: int, *, suffix: str) -> str:
     return f"{SUFFIX.sub('', address)}/{index:02}.{suffix}"
 
 
+def beside(address: str, name: str, *, suffix: str) -> str:
+    """Return where a further object of a result goes: ``out/photo/NAME.jpg``."""
+    return f"{SUFFIX.sub('', address)}/{name}.{suffix}"
+
+
 def _below(folder: Address, relative: str) -> Address:
     """Return what a relative name means in a folder.
 

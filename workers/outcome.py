@@ -25,6 +25,7 @@ class StoredImage:
     Attributes:
         sealed: It can be read only with our key.
         written: False where it lay there before.
+        field: Its own field in the result's body; None for one of the images.
     """
 
     address: str
@@ -35,6 +36,7 @@ class StoredImage:
     checksum: str
     sealed: bool = False
     written: bool = True
+    field: str | None = None
 
     @classmethod
     def of(cls, entry: Mapping[str, Any]) -> Self:
@@ -58,6 +60,7 @@ class StoredImage:
             "etag": self.etag,
             "checksum": self.checksum,
             **({"sealed": True} if self.sealed else {}),
+            **({"field": self.field} if self.field else {}),
         }
 
     def published(self) -> dict[str, Any]:
@@ -97,11 +100,12 @@ class Story:
 
 def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_s: float) -> Ending:
     """Return the ending of a job whose objects are all stored."""
-    images = [each.published() for each in stored]
+    images = [each.published() for each in stored if each.field is None]
     outcome: dict[str, Any] = {
         "objects": [each.entry() for each in stored],
         "body": {
             **({"images": images} if _is_list(job.endpoint, images) else {"image": images[0]}),
+            **{each.field: each.published() for each in stored if each.field is not None},
             **story.body,
         },
         "input": dict(story.input),

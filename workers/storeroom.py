@@ -34,6 +34,7 @@ class Product:
         seed: What every random draw came from.
         flagged: The pipeline blackened it on purpose.
         weights: The digests of what made it, by file.
+        field: Its own field in the result; None for one of the images.
     """
 
     pixels: Pixels
@@ -43,6 +44,7 @@ class Product:
     seed: int
     flagged: bool
     weights: Mapping[str, str]
+    field: str | None = None
 
 
 class Storeroom:
@@ -85,6 +87,7 @@ class Storeroom:
             etag=stored.etag,
             checksum=stored.checksum,
             sealed=sealed,
+            field=product.field,
         )
 
     def _seal(self, job: Claimed, data: bytes) -> bytes:
@@ -105,7 +108,7 @@ class Storeroom:
             RequestError: The store won't copy from there.
             StorageUnavailable: The store does not answer.
         """
-        addresses = places(life.job, len(earlier), encoding)
+        addresses = places(life.job, [image.field for image in earlier], encoding)
         moves = list(zip(earlier, addresses, strict=True))
         for image, address in moves:
             if len(moves) > 1 or image.address == address:
@@ -180,11 +183,24 @@ class Storeroom:
         return stored_as(data, etag=there.etag) if there.data == data else None
 
 
-def places(job: Claimed, count: int, encoding: OutputFormat) -> list[str]:
-    """Return where each image goes: the job's destination, or numbered places below it."""
-    if count == 1:
-        return [job.destination]
-    return [naming.numbered(job.destination, at, suffix=encoding.value) for at in range(count)]
+def places(job: Claimed, fields: Sequence[str | None], encoding: OutputFormat) -> list[str]:
+    """Return where each object goes: the job's destination, or places below it.
+
+    Args:
+        job: Whose.
+        fields: Of each object, its own field in the result; None for one of the images, which are
+            numbered where there are several.
+        encoding: Of all.
+    """
+    suffix, images = encoding.value, fields.count(None)
+    return [
+        naming.beside(job.destination, name, suffix=suffix)
+        if name is not None
+        else job.destination
+        if images == 1
+        else naming.numbered(job.destination, at, suffix=suffix)
+        for at, name in enumerate(fields)  # the images come first
+    ]
 
 
 def _metadata(origin: Mapping[str, str]) -> dict[str, str]:

@@ -127,7 +127,8 @@ class Workshop:
         if ending is not None:
             return ending
         life.reservation = self._admission.reserve(
-            header.decoded_bytes + _grown(header, size), life.check_cancelled
+            header.decoded_bytes + _grown(header, size) * request.image_count(),
+            life.check_cancelled,
         )
         with life.timed("decode_s"):
             picture = codec.decode(found.data, max_pixels=self._settings.max_input_pixels)
@@ -194,11 +195,12 @@ class Workshop:
     def store(self, life: Life, enlarged: Enlarged) -> Ending:
         """Encode, check and store every image, and only then say that the job succeeded."""
         self._chronicle.say(life, "Storing the result")
-        fetched, images = enlarged.fetched, enlarged.result.images
-        addresses = places(life.job, len(images), fetched.request.encoding())
+        fetched, products = enlarged.fetched, _products(enlarged)
+        fields = [product.field for product in products]
+        addresses = places(life.job, fields, fetched.request.encoding())
         stored = [
-            self._storeroom.keep(life, _product(enlarged, pixels), address)
-            for pixels, address in zip(images, addresses, strict=True)
+            self._storeroom.keep(life, product, address)
+            for product, address in zip(products, addresses, strict=True)
         ]
         story = Story(
             body=self._body(life.job, enlarged.result),
@@ -302,17 +304,30 @@ def _about(job: Claimed, found: Input, header: Header) -> dict[str, Any]:
     }
 
 
-def _product(enlarged: Enlarged, pixels: Pixels) -> Product:
-    fetched, opaque = enlarged.fetched, enlarged.result.opaque
-    return Product(
-        pixels=pixels,
-        source=replace(fetched.picture, alpha=None) if opaque else fetched.picture,
-        size=fetched.size,
-        encoding=fetched.request.encoding(),
-        seed=enlarged.result.seed,
-        flagged=enlarged.result.flagged,
-        weights=fetched.weights,
-    )
+def _products(enlarged: Enlarged) -> list[Product]:
+    """Return the images in order, and then what further pictures there are."""
+    fetched, result = enlarged.fetched, enlarged.result
+    picture = replace(fetched.picture, alpha=None) if result.opaque else fetched.picture
+    images = [(None, pixels, fetched.size) for pixels in result.images]
+    further = [(name, pixels, _size(pixels)) for name, pixels in result.further.items()]
+    return [
+        Product(
+            pixels=pixels,
+            source=picture,
+            size=size,
+            encoding=fetched.request.encoding(),
+            seed=result.seed,
+            flagged=result.flagged,
+            weights=fetched.weights,
+            field=name,
+        )
+        for name, pixels, size in (*images, *further)
+    ]
+
+
+def _size(pixels: Pixels) -> Size:
+    height, width, _ = pixels.shape
+    return Size(width, height)
 
 
 def _plan(size: Size, promised: Size) -> str:

@@ -66,6 +66,10 @@ class ChainOfZoomRequest(UpscaleRequest):
             "picture and these arguments."
         ),
     )
+    strip: bool = Field(
+        default=False,
+        description="Also store the source and all pictures side by side, to be looked at.",
+    )
     sync_mode: bool = Field(
         default=False,
         description="Answer a request over HTTP with the images themselves; nothing elsewhere.",
@@ -95,6 +99,10 @@ class ChainOfZoomRequest(UpscaleRequest):
             )
             raise ArgumentInvalid(message, field="scale")
         return size
+
+    def image_count(self) -> int:
+        """Return how many pictures wait for the last one."""
+        return self.steps
 
     def frame_size(self, size: Size) -> Size:
         """Return the size that all frames are worked on at: the source's, within the bounds.
@@ -130,3 +138,6 @@ class ChainOfZoomResult(BaseModel):
         description="The point: from the left edge, and from the upper one.", examples=[[0.5, 0.5]]
     )
     seed: int = Field(description="What every random draw came from.", examples=[42])
+    strip: PublishedImage | None = Field(
+        default=None, description="All of them beside the source, where that was asked for."
+    )

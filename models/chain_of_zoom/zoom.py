@@ -11,6 +11,7 @@ from PIL import Image
 from models.chain_of_zoom.enhancer import Prompt
 from models.chain_of_zoom.frames import enlarged, windows
 from models.chain_of_zoom.schema import ChainOfZoomRequest
+from models.chain_of_zoom.strip import side_by_side
 from models.chain_of_zoom.text import tidied
 from models.diffusion.noise import SeededNoise
 from models.image import Pixels, on_white, to_8bit
@@ -98,7 +99,11 @@ class Zoom:
             seed=self._seed,
             body={"scale": self.request.zoom, "zoom_center": centre},
             opaque=True,
+            further={"strip": self._strip()} if self.request.strip else {},
         )
+
+    def _strip(self) -> Pixels:
+        return side_by_side([self._source, *map(Image.fromarray, self.images)])
 
 
 Each: TypeAlias = Callable[[Iterable[Zoom], Callable[[Zoom], None]], None]
@@ -124,7 +129,7 @@ def apart(zooms: Iterable[Zoom], do: Callable[[Zoom], None]) -> None:
 
 def derived_seed(pixels: Pixels, request: ChainOfZoomRequest) -> int:
     """Make a seed of a picture and the arguments that its frames depend on."""
-    arguments = request.model_dump_json(exclude={"image_url", "seed", "sync_mode"})
+    arguments = request.model_dump_json(exclude={"image_url", "seed", "strip", "sync_mode"})
     digest = hashlib.sha256(arguments.encode())
     digest.update(repr(pixels.shape).encode())
     digest.update(pixels.tobytes())

@@ -68,14 +68,19 @@ class Publisher:
             )
             raise ResultForgotten(reason)
         objects = outcome["objects"]
-        urls = [self._url(job_id, index, each, base) for index, each in enumerate(objects)]
         body = sealing.reveal(self._room.signer, outcome["body"], place=str(job_id))
+        urls = [self._url(job_id, index, each, base) for index, each in enumerate(objects)]
+        further = {
+            each["field"]: url for each, url in zip(objects, urls, strict=True) if "field" in each
+        }
+        images = urls[: len(urls) - len(further)]  # they come first
         if "image" in body:
-            body["image"] = {**body["image"], "url": urls[0]}
+            body["image"] = {**body["image"], "url": images[0]}
         if "images" in body:
             body["images"] = [
-                {**image, "url": url} for image, url in zip(body["images"], urls, strict=True)
+                {**image, "url": url} for image, url in zip(body["images"], images, strict=True)
             ]
+        body |= {name: {**body[name], "url": url} for name, url in further.items()}
         return body
 
     def _url(self, job_id: UUID, index: int, stored: Mapping[str, Any], base: str) -> str:

@@ -173,9 +173,12 @@ def test_several_images_are_copied_whole_or_computed(
         second = ran(it, tmp_path / "two")
 
     names = sorted(path.name for path in (tmp_path / "two/out/result").iterdir())
-    assert names == ["00.png", "01.png"]
+    assert names == ["00.png", "01.png", "strip.png"]
     assert outcome(second).get("reused_from") == (str(first.id) if kept else None)
     assert len(outcome(second)["body"]["images"]) == 2
+    assert (
+        outcome(second)["body"]["strip"]["url"] == (tmp_path / "two/out/result/strip.png").as_uri()
+    )
 
 
 def test_in_a_bucket_the_store_makes_the_copy(

@@ -31,6 +31,7 @@ from tests.workers.real import PHOTO, again, only, real_rig, submit
 from tests.workers.rig import rows
 from workers import codec
 from workers.heartbeat import Lease
+from workers.outcome import StoredImage
 
 if TYPE_CHECKING:
     from types_boto3_s3 import S3Client
@@ -328,7 +329,7 @@ def test_an_upload_waits_for_the_lease_to_be_renewed(
 
 
 class Several:
-    """A pipeline that makes two images of one."""
+    """A pipeline that makes two images of one, and shows both in a third."""
 
     @classmethod
     def load(
@@ -338,10 +339,11 @@ class Several:
 
     def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
         one = LanczosUpscaler().upscale(picture, request, context)
-        return replace(one, images=one.images * 2)
+        strip = np.concatenate(one.images * 2, axis=1)
+        return replace(one, images=one.images * 2, further={"strip": strip})
 
 
-def test_several_images_go_to_numbered_places(
+def test_several_images_go_to_numbered_places_and_further_ones_have_names(
     ledger: Ledger, settings: Settings, tmp_path: Path
 ) -> None:
     endpoint = replace(ENDPOINTS[ENDPOINT], pipeline=f"{__name__}:Several")
@@ -354,8 +356,15 @@ def test_several_images_go_to_numbered_places(
     assert row.state == JobState.SUCCEEDED, row.error
     assert row.outcome is not None
     names = sorted(path.name for path in (tmp_path / "out" / "result").iterdir())
-    assert names == ["00.png", "01.png"]
-    assert [image["file_name"] for image in row.outcome["body"]["images"]] == names
+    assert names == ["00.png", "01.png", "strip.png"]
+    body, objects = row.outcome["body"], row.outcome["objects"]
+    assert [image["file_name"] for image in body["images"]] == names[:2]
+    assert (body["strip"]["file_name"], body["strip"]["width"]) == (
+        "strip.png",
+        2 * body["images"][0]["width"],
+    )
+    assert [each.get("field") for each in objects] == [None, None, "strip"]
+    assert [StoredImage.of(each).entry() for each in objects] == objects
 
 
 class Opaque:

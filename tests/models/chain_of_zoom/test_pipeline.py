@@ -11,6 +11,7 @@ from models.chain_of_zoom.loading import load_enhancer, load_prompts
 from models.chain_of_zoom.options import ChainOfZoomOptions, ColorFix
 from models.chain_of_zoom.pipeline import ChainOfZoomUpscaler, aligned
 from models.chain_of_zoom.schema import ChainOfZoomRequest
+from models.chain_of_zoom.strip import GAP, side_by_side
 from models.chain_of_zoom.text import PLACES, T5_TOKENS
 from models.chain_of_zoom.weights import MANIFEST
 from models.checkpoint.manifest import LocalWeights, look
@@ -55,6 +56,28 @@ def test_each_step_makes_a_picture_and_the_body_says_where_it_led(upscaler):
     assert result.body == {"scale": 8.0, "zoom_center": [0.25, 1.0]}
     assert result.seed == 5
     assert not np.array_equal(result.images[1], result.images[2])
+
+
+def test_a_strip_shows_the_source_and_all_pictures_and_changes_none(upscaler):
+    picture = make_picture(70, 50)
+
+    plain, shown = (zoom(upscaler, picture, strip=each) for each in (False, True))
+
+    assert plain.further == {}
+    assert all(map(np.array_equal, plain.images, shown.images))
+    white = np.full((50, GAP, 3), 255)
+    parts = [picture.pixels, white, plain.images[0], white, plain.images[1]]
+    assert np.array_equal(shown.further["strip"], np.concatenate(parts, axis=1))
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "made"),
+    [((64, 48), 9, (608, 48)), ((3000, 2000), 3, (2312, 512)), ((8000, 100), 9, (16376, 22))],
+)
+def test_a_strip_is_as_large_as_can_be_looked_at(size, count, made):
+    strip = side_by_side([Image.new("RGB", size)] * count)
+
+    assert strip.shape[1::-1] == made
 
 
 def test_a_missing_seed_follows_from_picture_and_arguments_alone(upscaler):
