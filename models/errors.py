@@ -11,6 +11,7 @@ EnlargerError
 │   └── OutOfDeviceMemory
 └── ProgramError            we are wrong: fail, keep the traceback
     ├── WeightsError        a checkpoint does not fit the network
+    ├── CompilerMissing     an operator wants networks compiled, where that can't be done
     ├── NotFinite           a tensor held NaN or infinity
     └── ResultImplausible   an encoded result is not what was promised
 Cancelled is no error: it unwinds a job that nobody wants any more.
@@ -114,6 +115,16 @@ class OutOfDeviceMemory(WorldError):
 
 class WeightsError(ProgramError):
     """A checkpoint does not hold what the network needs, or holds what it does not know."""
+
+
+class CompilerMissing(ProgramError):
+    """Networks are to be compiled, and torch can't do it on this worker."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"torch can't compile networks here ({reason}); install a C++ compiler, such as g++, "
+            "or take `compiled` out of the endpoint's ENLARGER_OPTIONS"
+        )
 
 
 class NotFinite(ProgramError):

@@ -15,6 +15,7 @@ from models.checkpoint.keymaps import Keymap, by_prefix
 from models.checkpoint.open import Checkpoint, Shape, open_checkpoint
 from models.checkpoint.strict import Place, assign, onto
 from models.diffusion.autoencoder import Autoencoder, build_vae, read_vae_config
+from models.diffusion.compiled import Shapes
 from models.diffusion.text import OpenClipText, read_open_clip_config
 from models.diffusion.unet import (
     Controlled,
@@ -30,6 +31,9 @@ AUTOENCODER = "first_stage_model."
 CONDITION_ENCODER = "cond_encoder."
 """The encoder that reads the source; it was kept as it was when the decoder was tuned."""
 TEXT = "cond_stage_model.model."
+
+COMPILED = Shapes(height=128, width=128, batch=2)
+"""What the default tiles come in, and smaller pictures as a whole."""
 
 UNUSED = (
     r"first_stage_model\.(encoder|quant_conv)\..*",  # the condition encoder does their work
@@ -48,12 +52,13 @@ def load_restorer(
 
     Args:
         path: Any of the published files.
-        options: How the decoder runs in tiles.
+        options: How the decoder runs in tiles, and whether networks are compiled.
         device: Where the networks compute.
         dtype: Of their weights.
 
     Raises:
         WeightsError: The file is missing or damaged, or its tensors are not those of CCSR.
+        CompilerMissing: Networks are to be compiled, and can't be here.
     """
     with open_checkpoint(path) as checkpoint:
         networks = build(checkpoint.shapes)
@@ -66,7 +71,11 @@ def load_restorer(
     upstream = options.tiled_vae is TiledVae.UPSTREAM
     vae = networks["vae"]
     return Restorer(
-        controlled=Controlled(networks["unet"], networks["controlnet"]).eval(),
+        controlled=Controlled(
+            networks["unet"],
+            networks["controlnet"],
+            compiled=COMPILED if options.compiled else None,
+        ).eval(),
         autoencoder=Autoencoder(vae=vae, decoding=pooled.run) if upstream else Autoencoder(vae=vae),
         prompt=prompt.to(device, dtype),
     )

@@ -17,6 +17,12 @@ class TiledVae(StrEnum):
 
 
 class CcsrOptions(NoOptions):
-    """Ours, or upstream to the letter."""
+    """How the networks run.
+
+    Attributes:
+        tiled_vae: Ours, or upstream to the letter.
+        compiled: Whether UNet and ControlNet are compiled for the commonest shapes of tiles.
+    """
 
     tiled_vae: TiledVae = Field(default=TiledVae.SEAMLESS)
+    compiled: bool = Field(default=False)

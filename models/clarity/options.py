@@ -46,6 +46,7 @@ class ClarityOptions(NoOptions):
         vae_tile: The longest side that is encoded or decoded at once, in pixels.
         safety_checker: Whether requests can have their results checked. Without, none are, and the
             checker's weights are not needed.
+        compiled: Whether UNet and ControlNet are compiled for the commonest shapes of tiles.
     """
 
     base: str = Field(default="juggernaut_reborn", pattern=r"^[\w.-]+$")
@@ -60,6 +61,7 @@ class ClarityOptions(NoOptions):
     tile_batch: int = Field(default=4, ge=1, le=64)
     vae_tile: int = Field(default=1024, ge=128, le=8192, multiple_of=64)
     safety_checker: bool = Field(default=True)
+    compiled: bool = Field(default=False)
 
     def parts(self, variant: Variant) -> tuple[Part, ...]:
         """Return the files that these choices need."""

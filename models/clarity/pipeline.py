@@ -23,6 +23,7 @@ from models.clarity.options import ClarityOptions, Enlarger, Sampler
 from models.clarity.passes import Pass, plan
 from models.clarity.schema import ClarityRequest
 from models.diffusion import kdiffusion
+from models.diffusion.compiled import Shapes
 from models.diffusion.hint import control_hint
 from models.diffusion.inversions import read_inversion
 from models.diffusion.kdiffusion import Discrete
@@ -108,6 +109,7 @@ class ClarityUpscaler:
 
         Raises:
             WeightsError: A file does not fit; the message names it.
+            CompilerMissing: The networks are to be compiled, and can't be here.
         """
         assert weights is not None, "the catalogue names a manifest"
         files, kind = weights.files, getattr(torch, dtype)
@@ -117,6 +119,7 @@ class ClarityUpscaler:
             controlnet=files["controlnet"],
             device=device,
             dtype=kind,
+            compiled=_shapes(options) if options.compiled else None,
         )
         always = [
             Weighted(lora=read_lora(files[f"lora {name}"], name=name), unet=weight, text=weight)
@@ -295,6 +298,13 @@ class ClarityUpscaler:
             return False
         with stages.stage("checking"):
             return self.safety.flags(pixels)
+
+
+def _shapes(options: ClarityOptions) -> Shapes:
+    """Return those that are compiled for: batches with and without the prompt among them."""
+    return Shapes(
+        height=options.tile_height, width=options.tile_width, batch=2 * options.tile_batch
+    )
 
 
 def _number(named: str | None, positional: Sequence[str], default: float) -> float:

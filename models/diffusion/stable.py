@@ -13,6 +13,7 @@ from models.checkpoint.open import Checkpoint, Shape, open_checkpoint
 from models.checkpoint.strict import Place, assign, onto
 from models.diffusion.autoencoder import Autoencoder, build_vae, read_vae_config
 from models.diffusion.clip import ClipText, read_tower
+from models.diffusion.compiled import Shapes
 from models.diffusion.unet import (
     Steered,
     build_controlnet,
@@ -60,7 +61,13 @@ class StableDiffusion:
 
 
 def load_stable_diffusion(
-    *, base: Path, vae: Path, controlnet: Path, device: str, dtype: torch.dtype
+    *,
+    base: Path,
+    vae: Path,
+    controlnet: Path,
+    device: str,
+    dtype: torch.dtype,
+    compiled: Shapes | None = None,
 ) -> StableDiffusion:
     """Load the networks strictly.
 
@@ -71,9 +78,11 @@ def load_stable_diffusion(
         controlnet: For tiles, in the original layout or diffusers'.
         device: Where they compute.
         dtype: Of their weights.
+        compiled: The shapes that UNet and ControlNet are compiled for.
 
     Raises:
         WeightsError: A file is missing, damaged, or of another model; it says what was found.
+        CompilerMissing: Networks are to be compiled, and can't be here.
     """
     place = onto(device, dtype)
     networks = _load_folder(base, place) if base.parent.name == "unet" else _load_file(base, place)
@@ -83,7 +92,7 @@ def load_stable_diffusion(
     networks = networks.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     text, autoencoder = networks["text"], networks["vae"]
     return StableDiffusion(
-        steered=Steered(networks["unet"], networks["controlnet"]).eval(),
+        steered=Steered(networks["unet"], networks["controlnet"], compiled=compiled).eval(),
         text=text,
         autoencoder=Autoencoder(vae=autoencoder),
     )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from models.checkpoint import ldm
 from models.checkpoint.open import Shape
+from models.diffusion.compiled import Choice, Shapes
 from models.errors import WeightsError
 
 HEAD_WIDTH = 64
@@ -189,10 +190,17 @@ class Nothing(nn.Module):
 class Controlled(nn.Module):
     """A UNet, and a ControlNet that steers it by a hint in latent cells."""
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: ControlNetModel) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: ControlNetModel,
+        *,
+        compiled: Shapes | None = None,
+    ) -> None:
         super().__init__()
         self.unet = unet
         self.controlnet = controlnet
+        self._choose = Choice(unet, controlnet, compiled)
 
     def forward(self, latent: Tensor, timesteps: Tensor, prompt: Tensor, hint: Tensor) -> Tensor:
         """Predict what of a latent is noise.
@@ -206,9 +214,10 @@ class Controlled(nn.Module):
         Returns:
             The shape of `latent`, in the networks' dtype.
         """
+        unet, controlnet = self._choose(latent, prompt)
         sample = torch.cat([latent, hint], dim=1)
-        down, middle = self.controlnet(sample, timesteps, prompt, hint, return_dict=False)
-        (noise,) = self.unet(
+        down, middle = controlnet(sample, timesteps, prompt, hint, return_dict=False)
+        (noise,) = unet(
             latent,
             timesteps,
             prompt,
@@ -225,12 +234,19 @@ class Steered(nn.Module):
     Takes the ControlNet apart: a hint is embedded once, not at every step.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, controlnet: ControlNetModel) -> None:
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        controlnet: ControlNetModel,
+        *,
+        compiled: Shapes | None = None,
+    ) -> None:
         super().__init__()
         self.unet = unet
         self.hint_embedding = controlnet.controlnet_cond_embedding
         self.controlnet = controlnet
         controlnet.controlnet_cond_embedding = nn.Identity()
+        self._choose = Choice(unet, controlnet, compiled)
 
     def embed_hint(self, hint: Tensor) -> Tensor:
         """Return `(b, c, h, w)` in latent cells for a hint `(b, 3, 8 * h, 8 * w)` in [0, 1]."""
@@ -257,13 +273,14 @@ class Steered(nn.Module):
         Returns:
             The shape of `latent`, in the networks' dtype.
         """
+        unet, controlnet = self._choose(latent, prompt)
         added: dict[str, Any] = {}
         if any(strengths):
-            down, middle = self.controlnet(latent, timesteps, prompt, hint, return_dict=False)
+            down, middle = controlnet(latent, timesteps, prompt, hint, return_dict=False)
             *ways, last = strengths
             added["down_block_additional_residuals"] = [
                 residual * share for residual, share in zip(down, ways, strict=True)
             ]
             added["mid_block_additional_residual"] = middle * last
-        (noise,) = self.unet(latent, timesteps, prompt, **added, return_dict=False)
+        (noise,) = unet(latent, timesteps, prompt, **added, return_dict=False)
         return noise
