@@ -7,18 +7,8 @@ from pydantic import Field
 
 from models.checkpoint.manifest import Part, Variant
 from models.clarity import weights
+from models.diffusion.enlarging import Enlarger
 from models.options import NoOptions
-
-
-class Enlarger(StrEnum):
-    """What makes a picture larger before diffusion works on it; none stands in for another."""
-
-    ESRGAN = "esrgan"
-    """enlarger/esrgan, with its default weights."""
-    COMPACT = "compact"
-    """enlarger/compact."""
-    LANCZOS = "lanczos"
-    """Resampling: the softest start."""
 
 
 class Sampler(StrEnum):
@@ -73,4 +63,4 @@ class ClarityOptions(NoOptions):
 
     def borrows(self) -> tuple[str, ...]:
         """Name the endpoint that enlarges."""
-        return (f"enlarger/{self.enlarger}",)
+        return (self.enlarger.endpoint,)

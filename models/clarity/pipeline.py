@@ -4,26 +4,23 @@ Works on 8 bits a channel, as upstream does: each pass begins with the picture t
 would have been stored as.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from models import catalog
 from models.checkpoint.manifest import LocalWeights
-from models.clarity.options import ClarityOptions, Enlarger, Sampler
+from models.clarity.options import ClarityOptions, Sampler
 from models.clarity.passes import Pass, plan
 from models.clarity.schema import ClarityRequest
 from models.diffusion import kdiffusion
 from models.diffusion.compiled import Shapes
+from models.diffusion.enlarging import enlarge
 from models.diffusion.hint import control_hint
 from models.diffusion.inversions import read_inversion
 from models.diffusion.kdiffusion import Discrete
@@ -40,8 +37,9 @@ from models.diffusion.noise import Noise, SeededNoise
 from models.diffusion.prompts import Tag, take_tags
 from models.diffusion.safety import SafetyChecker, load_safety_checker
 from models.diffusion.stable import StableDiffusion, load_stable_diffusion
+from models.diffusion.stages import Stages
 from models.diffusion.texts import Texts
-from models.image import Picture, Pixels, from_tensor, to_8bit
+from models.image import Picture, Pixels, to_8bit
 from models.schema import Size
 from models.tiling.fuse import Mosaic, balanced, spread, uniform
 from models.upscaler import Context, Result
@@ -50,43 +48,12 @@ OUTPUTS = 13
 """Of the ControlNet: twelve on the way down, one in the middle."""
 OVERLAP = 4
 """Cells that tiles share at least; evenly spread, they mostly share more."""
-MOST_TIMES = 3
-"""That a picture is enlarged before diffusion, where once does not reach the size."""
 LEAST_TILE = 16
 SAMPLERS = {Sampler.DPMPP_3M_SDE: kdiffusion.dpmpp_3m_sde, Sampler.DPMPP_2M: kdiffusion.dpmpp_2m}
 SCHEDULES = {
     Sampler.DPMPP_3M_SDE: kdiffusion.karras_without_last,
     Sampler.DPMPP_2M: kdiffusion.karras,
 }
-
-
-@dataclass
-class Stages:
-    """What is told and noted of a job's stages on their way.
-
-    Attributes:
-        context: The job's.
-        share: Of all the work, before this pass and behind it.
-        seconds: That each stage took, over all passes.
-    """
-
-    context: Context
-    share: tuple[float, float] = (0.0, 1.0)
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a stage."""
-        self.context.check_cancelled()
-        began = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
-
-    def tell(self, done: float, name: str) -> None:
-        """Report how much of this pass is done, unless the job was cancelled."""
-        self.context.check_cancelled()
-        first, last = self.share
-        self.context.progress(first + (last - first) * done, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +97,7 @@ class ClarityUpscaler:
             model=model,
             adapted=Adapted(model.adaptable(), always),
             texts=Texts(
-                model.text,
+                model.towers(),
                 [read_inversion(files[f"inversion {each}"], widths) for each in options.inversions],
             ),
             offered={
@@ -203,49 +170,18 @@ class ClarityUpscaler:
     ) -> Pixels:
         """Enlarge a picture to the size of a pass, and diffuse it there."""
         with stages.stage("enlarging"):
-            enlarged = self._enlarge(pixels, goal.size, stages)
+            enlarged = enlarge(pixels, goal.size, self.options.enlarger, stages, share=0.15)
         hint = control_hint(pixels, goal.size).to(self.model.device)
         with stages.stage("encoding"):
             stages.tell(0.15, "encoding")
-            latent = self._encode(enlarged, stages)
+            tick, tile = stages.context.check_cancelled, self._vae_tile(stages)
+            latent = self.model.encode(enlarged, tile=tile, tick=tick)
         with stages.stage("denoising"):
             noise = SeededNoise(torch.Generator().manual_seed(goal.seed))
             latent = self._diffuse(latent, hint, goal.strength, guidance, request, noise, stages)
         with stages.stage("decoding"):
             stages.tell(0.9, "decoding")
-            return self._decode(latent, stages)
-
-    def _enlarge(self, pixels: Pixels, size: Size, stages: Stages) -> Pixels:
-        """Bring a picture to a size: by the chosen endpoint beyond it, by Lanczos back to it."""
-        chosen = self.options.enlarger
-        for time_ in range(MOST_TIMES if chosen is not Enlarger.LANCZOS else 0):
-            if pixels.shape[1] >= size.width and pixels.shape[0] >= size.height:
-                break
-            endpoint = f"enlarger/{chosen}"
-            lent = stages.context.borrow(endpoint)
-            # With its own default: 4 for esrgan; 2, which is as far as a pass goes, for compact.
-            request = catalog.find(endpoint).request_class()(image_url="a pass")
-            share = partial(
-                _within, stages, (1 - 0.5**time_) * 0.15, (1 - 0.5 ** (time_ + 1)) * 0.15
-            )
-            context = replace(stages.context, progress=share)
-            pixels = lent.upscale(Picture(pixels=pixels), request, context).images[0]
-        resized = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
-        return np.asarray(resized)
-
-    def _encode(self, pixels: Pixels, stages: Stages) -> Tensor:
-        """Return the latent of a picture, `(1, 4, h, w)` float32."""
-        there = torch.from_numpy(pixels.copy()).to(self.model.device)
-        signed = there.permute(2, 0, 1)[None].float() / 127.5 - 1
-        return self.model.autoencoder.encode(
-            signed, tile=self._vae_tile(stages), tick=stages.context.check_cancelled
-        )
-
-    def _decode(self, latent: Tensor, stages: Stages) -> Pixels:
-        decoded = self.model.autoencoder.decode(
-            latent, tile=self._vae_tile(stages), tick=stages.context.check_cancelled
-        )
-        return from_tensor(decoded[0] / 2 + 0.5, truncated=True)
+            return self.model.decode(latent, tile=tile, tick=tick)
 
     def _vae_tile(self, stages: Stages) -> int:
         return max(128, self.options.vae_tile // stages.context.tile_divisor)
@@ -288,7 +224,7 @@ class ClarityUpscaler:
             hints=embed_hints(self.model.steered, hint, mosaic),
             guidance=guidance,
             strengths=strengths(OUTPUTS, firmness=request.resemblance, decay=DECAY),
-            on_call=_counter(stages, calls),
+            on_call=stages.counter(calls, 0.2, 0.9),
         )
         start = latent + noise.draw(*latent.shape).to(latent) * sigmas[0].item()
         return SAMPLERS[self.options.sampler](denoiser, start, sigmas, noise)
@@ -321,17 +257,3 @@ def _shares(passes: Sequence[Pass]) -> list[tuple[float, float]]:
     areas = [each.size.width * each.size.height for each in passes]
     done = [sum(areas[:number]) / sum(areas) for number in range(len(areas) + 1)]
     return list(pairwise(done))
-
-
-def _within(stages: Stages, first: float, last: float, done: float, _name: str) -> None:
-    stages.tell(first + (last - first) * done, "enlarging")
-
-
-def _counter(stages: Stages, calls: int) -> Callable[[], None]:
-    """Return what tells of progress before each call of the networks."""
-    called = iter(range(calls))
-
-    def count() -> None:
-        stages.tell(0.2 + 0.7 * next(called) / calls, "denoising")
-
-    return count

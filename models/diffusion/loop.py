@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from models.diffusion.conditioning import Condition
 from models.diffusion.kdiffusion import Discrete
 from models.diffusion.unet import Steered
 from models.tiling.fuse import Fusion, Mosaic, cut
@@ -34,14 +35,20 @@ class Guidance:
     """What the result should be like, and what not.
 
     Attributes:
-        wanted: The prompt, `(1, n, width)`.
-        unwanted: The negative prompt, `(1, m, width)`.
+        wanted: The prompt.
+        unwanted: The negative prompt, of as many tokens or not.
         scale: How far to go from the one beyond the other; at 1 the prompt alone is asked.
     """
 
-    wanted: Tensor
-    unwanted: Tensor
+    wanted: Condition
+    unwanted: Condition
     scale: float
+
+    @property
+    def calls(self) -> int:
+        """How often the networks are called for a batch of tiles."""
+        alike = self.wanted.tokens.shape == self.unwanted.tokens.shape
+        return 1 if self.scale == 1 or alike else 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,57 +59,60 @@ class TiledDenoiser:
         networks: The UNet and what steers it.
         levels: The noise that they were trained on.
         mosaic: The tiles of the latent.
-        hints: Embedded, one batch for each of the mosaic's.
+        hints: Embedded, one batch for each of the mosaic's; None where nothing steers.
         guidance: The prompts.
         strengths: Of the ControlNet's outputs.
         on_call: Called before each call of the networks; may raise to stop.
+        sizes: `(1, 6)` float32, what Stable Diffusion XL is told of sizes beside each prompt.
     """
 
     networks: Steered
     levels: Discrete
     mosaic: Mosaic
-    hints: Sequence[Tensor]
+    hints: Sequence[Tensor] | None
     guidance: Guidance
     strengths: Sequence[float]
     on_call: Callable[[], None]
+    sizes: Tensor | None = None
 
     def __call__(self, x: Tensor, sigma: float, step: int) -> Tensor:
         """Return `x` without its noise, `(1, c, h, w)` float32."""
         timestep = torch.tensor([self.levels.timestep(sigma)], device=x.device)
         scaled = x / (sigma**2 + 1) ** 0.5
         fusion = Fusion(self.mosaic.weights, *x.shape[2:])
-        for boxes, hint in zip(self.mosaic.batches(), self.hints, strict=True):
+        hints = self.hints or [None] * self.mosaic.batch_count
+        for boxes, hint in zip(self.mosaic.batches(), hints, strict=True):
             fusion.add(boxes, self._noise(cut(scaled, boxes), timestep, hint))
         return x - sigma * fusion.mean()
 
-    def _noise(self, tiles: Tensor, timestep: Tensor, hint: Tensor) -> Tensor:
+    def _noise(self, tiles: Tensor, timestep: Tensor, hint: Tensor | None) -> Tensor:
         """Predict the noise in a batch of tiles, guided; in one call where the prompts allow it."""
-        wanted, unwanted, scale = (
-            self.guidance.wanted,
-            self.guidance.unwanted,
-            self.guidance.scale,
-        )
-        if scale == 1:
+        guidance = self.guidance
+        wanted, unwanted = (each.times(len(tiles)) for each in (guidance.wanted, guidance.unwanted))
+        if guidance.scale == 1:
             return self._predict(tiles, timestep, wanted, hint)
-        if wanted.shape == unwanted.shape:
-            both = self._predict(
-                tiles.repeat(2, 1, 1, 1),
-                timestep,
-                torch.cat([each.expand(len(tiles), -1, -1) for each in (wanted, unwanted)]),
-                hint.repeat(2, 1, 1, 1),
-            )
+        if guidance.calls == 1:
+            twice = None if hint is None else hint.repeat(2, 1, 1, 1)
+            both = self._predict(tiles.repeat(2, 1, 1, 1), timestep, wanted.beside(unwanted), twice)
             with_it, without = both.chunk(2)
         else:
             with_it, without = (
                 self._predict(tiles, timestep, prompt, hint) for prompt in (wanted, unwanted)
             )
-        return without + scale * (with_it - without)
+        return without + guidance.scale * (with_it - without)
 
-    def _predict(self, tiles: Tensor, timestep: Tensor, prompt: Tensor, hint: Tensor) -> Tensor:
+    def _predict(
+        self, tiles: Tensor, timestep: Tensor, prompt: Condition, hint: Tensor | None
+    ) -> Tensor:
         self.on_call()
         dtype = self.networks.unet.dtype
-        prompts = prompt.to(dtype).expand(len(tiles), -1, -1)
-        return self.networks(tiles.to(dtype), timestep, prompts, hint, self.strengths).float()
+        added = None
+        if prompt.pooled is not None and self.sizes is not None:
+            sizes = self.sizes.expand(len(tiles), -1)
+            added = {"text_embeds": prompt.pooled.to(dtype), "time_ids": sizes}
+        return self.networks(
+            tiles.to(dtype), timestep, prompt.tokens.to(dtype), hint, self.strengths, added
+        ).float()
 
 
 def embed_hints(networks: Steered, hint: Tensor, mosaic: Mosaic) -> list[Tensor]:
@@ -113,5 +123,4 @@ def embed_hints(networks: Steered, hint: Tensor, mosaic: Mosaic) -> list[Tensor]
 
 def calls_of(mosaic: Mosaic, guidance: Guidance, steps: int) -> int:
     """Return how often the networks are called for so many steps, to tell progress by."""
-    together = guidance.scale == 1 or guidance.wanted.shape == guidance.unwanted.shape
-    return steps * mosaic.batch_count * (1 if together else 2)
+    return steps * mosaic.batch_count * guidance.calls

@@ -11,7 +11,7 @@ from models.checkpoint import ldm
 from models.checkpoint.keymaps import Keymap, by_prefix, rename, unchanged
 from models.checkpoint.open import Checkpoint, Shape, open_checkpoint
 from models.checkpoint.strict import Place, assign, onto
-from models.diffusion.autoencoder import Autoencoder, build_vae, read_vae_config
+from models.diffusion.autoencoder import Autoencoder, Tick, build_vae, ignore, read_vae_config
 from models.diffusion.clip import ClipText, read_tower
 from models.diffusion.compiled import Shapes
 from models.diffusion.unet import (
@@ -22,6 +22,7 @@ from models.diffusion.unet import (
     read_unet_config,
 )
 from models.errors import WeightsError
+from models.image import Pixels, from_tensor
 
 HEADS = 8
 """Of attention in every level; no tensor tells it."""
@@ -44,11 +45,21 @@ VAE_UNUSED = (r"loss\..*", r"model_ema\..*")
 
 @dataclass(frozen=True, kw_only=True)
 class StableDiffusion:
-    """The networks, unchanged by any picture."""
+    """The networks, unchanged by any picture.
+
+    Attributes:
+        steered: The UNet and its ControlNet.
+        text: The text encoder.
+        autoencoder: Of latents.
+        text_2: The second text encoder of Stable Diffusion XL, a larger one.
+        projection: From what that one makes of a whole prompt to what the UNet is told of it.
+    """
 
     steered: Steered
     text: ClipText
     autoencoder: Autoencoder
+    text_2: ClipText | None = None
+    projection: nn.Linear | None = None
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +68,32 @@ class StableDiffusion:
 
     def adaptable(self) -> Mapping[str, nn.Module]:
         """Return the networks that LoRAs change, by the names that those use."""
-        return {"unet": self.steered.unet, "text": self.text}
+        return {"unet": self.steered.unet, **self.towers()}
+
+    def towers(self) -> Mapping[str, ClipText]:
+        """Return the text encoders, by the names that LoRAs and textual inversions use."""
+        return {"text": self.text, **({"text_2": self.text_2} if self.text_2 is not None else {})}
+
+    def encode(self, pixels: Pixels, *, tile: int, tick: Tick = ignore) -> Tensor:
+        """Return the latent of a picture, `(1, 4, h, w)` float32; see `Autoencoder.encode`.
+
+        Args:
+            pixels: `(8 * h, 8 * w, 3)` uint8.
+            tile: The longest side of what is worked on at once, in pixels.
+            tick: Called before each tile of each layer; may raise to stop.
+        """
+        there = torch.from_numpy(pixels.copy()).to(self.device)
+        signed = there.permute(2, 0, 1)[None].float() / 127.5 - 1
+        return self.autoencoder.encode(signed, tile=tile, tick=tick)
+
+    def decode(self, latent: Tensor, *, tile: int, tick: Tick = ignore) -> Pixels:
+        """Return the picture of a latent, as `encode` takes it.
+
+        Raises:
+            NotFinite: A value is no number.
+        """
+        decoded = self.autoencoder.decode(latent, tile=tile, tick=tick)
+        return from_tensor(decoded[0] / 2 + 0.5, truncated=True)
 
 
 def load_stable_diffusion(

@@ -37,6 +37,8 @@ class UnetConfig:
         linear: Attention is entered and left by linear layers, not by convolutions.
         hint_channels: Of the convolutions that a ControlNet embeds a hint of pixels with, one for
             each resolution on the way to the latent's; empty where the hint is a latent.
+        transformers: In each level's attention.
+        added_width: Channels of what is told beside the prompt, in Stable Diffusion XL; else 0.
     """
 
     channels: tuple[int, ...] = (320, 640, 1280, 1280)
@@ -48,6 +50,8 @@ class UnetConfig:
     groups: int = GROUPS
     linear: bool = True
     hint_channels: tuple[int, ...] = ()
+    transformers: tuple[int, ...] = (1, 1, 1, 1)
+    added_width: int = 0
 
 
 def read_unet_config(
@@ -117,6 +121,11 @@ def _read(
         groups=groups,
         linear=all(len(entry) == 2 for entry in entries if entry is not None),
         hint_channels=tuple(_hint_channels(shapes)),
+        transformers=tuple(
+            max(1, _count(shapes, f"down_blocks.{n}.attentions.0." + TRANSFORMER))
+            for n in range(levels)
+        ),
+        added_width=shapes.get("add_embedding.linear_1.weight", (0, 0))[1],
     )
 
 
@@ -136,6 +145,9 @@ def _hint_channels(shapes: Mapping[str, Shape]) -> Iterator[int]:
 
 CONTEXT = ".attn2.to_k."
 """In the name of a weight that reads the embedded prompt."""
+TRANSFORMER = "transformer_blocks.{}.norm1.weight"
+SIZES_WIDTH = 256
+"""Sinusoids of each of the numbers that Stable Diffusion XL is told; no tensor tells it."""
 
 
 def build_unet(config: UnetConfig) -> UNet2DConditionModel:
@@ -176,6 +188,16 @@ def _shared(config: UnetConfig) -> dict[str, Any]:
         "attention_head_dim": config.heads,  # the number of heads, in spite of its name
         "use_linear_projection": config.linear,
         "norm_num_groups": config.groups,
+        "transformer_layers_per_block": list(config.transformers),
+        **(_added(config.added_width) if config.added_width else {}),
+    }
+
+
+def _added(width: int) -> dict[str, Any]:
+    return {
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": SIZES_WIDTH,
+        "projection_class_embeddings_input_dim": width,
     }
 
 
@@ -237,19 +259,27 @@ class Steered(nn.Module):
     def __init__(
         self,
         unet: UNet2DConditionModel,
-        controlnet: ControlNetModel,
+        controlnet: ControlNetModel | None,
         *,
+        hint_embedding: nn.Module | None = None,
         compiled: Shapes | None = None,
     ) -> None:
         super().__init__()
         self.unet = unet
-        self.hint_embedding = controlnet.controlnet_cond_embedding
         self.controlnet = controlnet
-        controlnet.controlnet_cond_embedding = nn.Identity()
-        self._choose = Choice(unet, controlnet, compiled)
+        self.hint_embedding = hint_embedding
+        if controlnet is not None and hint_embedding is None:
+            self.hint_embedding = controlnet.controlnet_cond_embedding
+            controlnet.controlnet_cond_embedding = nn.Identity()
+        self._choose = Choice(unet, nn.Identity() if controlnet is None else controlnet, compiled)
+
+    def around(self, unet: UNet2DConditionModel) -> "Steered":
+        """Return another UNet, not compiled, steered by the same ControlNet."""
+        return Steered(unet, self.controlnet, hint_embedding=self.hint_embedding).eval()
 
     def embed_hint(self, hint: Tensor) -> Tensor:
         """Return `(b, c, h, w)` in latent cells for a hint `(b, 3, 8 * h, 8 * w)` in [0, 1]."""
+        assert self.hint_embedding is not None, "only a ControlNet is shown hints"
         return self.hint_embedding(hint.to(self.unet.dtype))
 
     def forward(
@@ -257,8 +287,9 @@ class Steered(nn.Module):
         latent: Tensor,
         timesteps: Tensor,
         prompt: Tensor,
-        hint: Tensor,
+        hint: Tensor | None,
         strengths: Sequence[float],
+        added: Mapping[str, Tensor] | None = None,
     ) -> Tensor:
         """Predict what of a latent is noise.
 
@@ -266,21 +297,24 @@ class Steered(nn.Module):
             latent: `(b, 4, h, w)`, in the networks' dtype.
             timesteps: `(b,)` or `(1,)` float32, fractions too.
             prompt: `(b, tokens, context_width)`; any number of tokens.
-            hint: From `embed_hint`.
+            hint: From `embed_hint`; None where nothing steers.
             strengths: What the ControlNet's outputs are multiplied by, from the latent's resolution
                 inwards, the middle last; where all are 0, it is not run.
+            added: What Stable Diffusion XL is told beside the prompts, under diffusers' names:
+                `text_embeds` `(b, width)` and `time_ids` `(b, 6)` in float32.
 
         Returns:
             The shape of `latent`, in the networks' dtype.
         """
         unet, controlnet = self._choose(latent, prompt)
-        added: dict[str, Any] = {}
-        if any(strengths):
-            down, middle = controlnet(latent, timesteps, prompt, hint, return_dict=False)
+        told: dict[str, Any] = {"added_cond_kwargs": added, "return_dict": False}
+        steering: dict[str, Any] = {}
+        if hint is not None and self.controlnet is not None and any(strengths):
+            down, middle = controlnet(latent, timesteps, prompt, hint, **told)
             *ways, last = strengths
-            added["down_block_additional_residuals"] = [
+            steering["down_block_additional_residuals"] = [
                 residual * share for residual, share in zip(down, ways, strict=True)
             ]
-            added["mid_block_additional_residual"] = middle * last
-        (noise,) = unet(latent, timesteps, prompt, **added, return_dict=False)
+            steering["mid_block_additional_residual"] = middle * last
+        (noise,) = unet(latent, timesteps, prompt, **steering, **told)
         return noise

@@ -11,6 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from models.diffusion.conditioning import Condition
 from models.diffusion.kdiffusion import Discrete, dpmpp_3m_sde, karras_without_last, truncated
 from models.diffusion.loop import DECAY, Guidance, TiledDenoiser, embed_hints, strengths
 from models.diffusion.noise import SeededNoise
@@ -35,7 +36,9 @@ def run(_servers: Servers) -> Report:
     networks = _networks()
     hint = torch.rand(1, 3, 8 * SIDE, 8 * SIDE)
     prompts = Guidance(
-        wanted=torch.randn(1, 77, 384), unwanted=torch.randn(1, 77, 384), scale=SCALE
+        wanted=Condition(tokens=torch.randn(1, 77, 384)),
+        unwanted=Condition(tokens=torch.randn(1, 77, 384)),
+        scale=SCALE,
     )
     latent = torch.randn(1, 4, SIDE, SIDE)
     within = Within(networks)
@@ -132,7 +135,7 @@ def _ours(networks: Steered, latent: Tensor, hint: Tensor, prompts: Guidance) ->
 def _plain(networks: Steered, latent: Tensor, hint: Tensor, prompts: Guidance) -> Tensor:
     """Loop as a diffusers pipeline does: the hint is embedded at every step; tiles one by one."""
     boxes = spread(SIDE, SIDE, tile_height=TILE, tile_width=TILE, overlap=4)
-    context = torch.cat([prompts.unwanted, prompts.wanted])
+    context = torch.cat([prompts.unwanted.tokens, prompts.wanted.tokens])
     for _ in _sigmas()[:-1]:
         total, count = torch.zeros_like(latent), torch.zeros_like(latent)
         for box in boxes:

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from models.diffusion.conditioning import Condition
 from models.diffusion.kdiffusion import Discrete, dpmpp_3m_sde
 from models.diffusion.loop import DECAY, Guidance, TiledDenoiser, embed_hints, strengths
 from models.diffusion.noise import RecordedNoise
@@ -136,7 +137,9 @@ def check_loop(case: Case) -> Iterator[Comparison]:
         mosaic=mosaic,
         hints=embed_hints(networks, inputs["hint"], mosaic),
         guidance=Guidance(
-            wanted=inputs["cond"], unwanted=inputs["uncond"], scale=config["guidance_scale"]
+            wanted=Condition(tokens=inputs["cond"]),
+            unwanted=Condition(tokens=inputs["uncond"]),
+            scale=config["guidance_scale"],
         ),
         strengths=strengths(13, firmness=config["control_weight"], decay=DECAY),
         on_call=lambda: None,

@@ -81,7 +81,7 @@ def _guess(upscaler, x: Tensor, sigma: float, hint: Tensor, guidance, request) -
         seen = hint[:, :, _pixels(rows), _pixels(columns)]
         wanted, unwanted = (
             _noise(upscaler, tile, at, prompt, seen, request.resemblance)
-            for prompt in (guidance.wanted, guidance.unwanted)
+            for prompt in (guidance.wanted.tokens, guidance.unwanted.tokens)
         )
         noise = unwanted + request.guidance_scale * (wanted - unwanted)
         total[:, :, rows, columns] += x[:, :, rows, columns] - sigma * noise

@@ -7,10 +7,11 @@ from PIL import Image
 from pydantic import ValidationError
 
 from models.checkpoint.manifest import LocalWeights, look
-from models.clarity.options import ClarityOptions, Enlarger, Sampler
+from models.clarity.options import ClarityOptions, Sampler
 from models.clarity.pipeline import ClarityUpscaler
 from models.clarity.schema import ClarityRequest
 from models.clarity.weights import MANIFEST
+from models.diffusion.enlarging import Enlarger
 from models.errors import ArgumentInvalid, NotFinite
 from models.schema import Size
 from tests.models.clarity import naive

@@ -5,6 +5,7 @@ from torch import nn
 
 from models.clarity.options import ClarityOptions
 from models.diffusion.autoencoder import VaeConfig, build_vae
+from models.diffusion.conditioning import Condition
 from models.diffusion.kdiffusion import Discrete
 from models.diffusion.loop import Guidance, TiledDenoiser, embed_hints, strengths
 from models.diffusion.stable import CONTROLNET, HEADS, UNET
@@ -38,7 +39,7 @@ def predict_denoising(side: int, options: ClarityOptions) -> Prediction:
             weights=torch.ones(boxes[0].rows.length, boxes[0].columns.length, device=DEVICE),
             at_once=balanced(len(boxes), options.tile_batch),
         )
-        prompt = torch.empty(1, 77, 768, device=DEVICE)
+        prompt = Condition(tokens=torch.empty(1, 77, 768, device=DEVICE))
         hint = torch.empty(1, 3, side, side, device=DEVICE)
         denoiser = TiledDenoiser(
             networks=steered,
