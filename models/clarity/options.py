@@ -7,6 +7,7 @@ from pydantic import Field
 
 from models.checkpoint.manifest import Part, Variant
 from models.clarity import weights
+from models.diffusion import weights as shared
 from models.diffusion.enlarging import Enlarger
 from models.options import NoOptions
 
@@ -56,9 +57,9 @@ class ClarityOptions(NoOptions):
     def parts(self, variant: Variant) -> tuple[Part, ...]:
         """Return the files that these choices need."""
         always = {part.name: part for part in variant.parts}
-        named = [weights.lora(name) for name in (*self.loras, *self.offered_loras)]
+        named = [shared.lora(name) for name in (*self.loras, *self.offered_loras)]
         named += [weights.inversion(name) for name in self.inversions]
-        wanted = [weights.base(self.base), always["vae"], always["controlnet"], *named]
+        wanted = [shared.base(self.base), always["vae"], always["controlnet"], *named]
         return (*wanted, always["safety"]) if self.safety_checker else tuple(wanted)
 
     def borrows(self) -> tuple[str, ...]:

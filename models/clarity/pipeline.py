@@ -36,7 +36,7 @@ from models.diffusion.lora import Adapted, Lora, Weighted, read_lora
 from models.diffusion.noise import Noise, SeededNoise
 from models.diffusion.prompts import Tag, take_tags
 from models.diffusion.safety import SafetyChecker, load_safety_checker
-from models.diffusion.stable import StableDiffusion, load_stable_diffusion
+from models.diffusion.stable import Files, StableDiffusion, load_stable_diffusion
 from models.diffusion.stages import Stages
 from models.diffusion.texts import Texts
 from models.image import Picture, Pixels, to_8bit
@@ -81,9 +81,7 @@ class ClarityUpscaler:
         assert weights is not None, "the catalogue names a manifest"
         files, kind = weights.files, getattr(torch, dtype)
         model = load_stable_diffusion(
-            base=files["base"],
-            vae=files["vae"],
-            controlnet=files["controlnet"],
+            Files(base=files["base"], vae=files["vae"], controlnet=files["controlnet"]),
             device=device,
             dtype=kind,
             compiled=_shapes(options) if options.compiled else None,

@@ -21,7 +21,7 @@ CELL = 8
 """Pixels along each side of a latent cell."""
 
 SCALING = 0.18215
-"""Brings latents to a deviation of about 1 (Rombach et al. 2022)."""
+"""Brings latents to a deviation of about 1 (Rombach et al. 2022), but for those of XL."""
 
 
 FIRST_LEVEL = re.compile(r"encoder\.down\.0\.block\.\d+\.conv1\.weight")
@@ -100,10 +100,12 @@ class Autoencoder:
     Attributes:
         vae: The networks.
         decoding: How the decoder's tiles are run; by default with the untiled result.
+        scaling: Brings its latents to a deviation of about 1.
     """
 
     vae: AutoencoderKL
     decoding: Runner = run
+    scaling: float = SCALING
 
     def encode(self, pixels: Tensor, *, tile: int, tick: Tick = ignore) -> Tensor:
         """Return the mean of the latent, scaled.
@@ -119,7 +121,7 @@ class Autoencoder:
         encoder, whole = self.vae.encoder, pixels[:, 0].numel()
         floor = self._floor(encoder, whole, tile, tick)
         moments = run(encoder_steps(encoder), pixels.to(self._dtype), floor).to(pixels.device)
-        return self.vae.quant_conv(moments).float().chunk(2, dim=1)[0] * SCALING
+        return self.vae.quant_conv(moments).float().chunk(2, dim=1)[0] * self.scaling
 
     def decode(self, latent: Tensor, *, tile: int, tick: Tick = ignore) -> Tensor:
         """Return pixels, roughly in [-1, 1].
@@ -133,7 +135,7 @@ class Autoencoder:
             `(b, 3, 8 * h, 8 * w)` float32.
         """
         decoder, whole = self.vae.decoder, latent[:, 0].numel() * CELL**2
-        cells = self.vae.post_quant_conv((latent / SCALING).to(self._dtype))
+        cells = self.vae.post_quant_conv((latent / self.scaling).to(self._dtype))
         floor = self._floor(decoder, whole, tile, tick)
         return self.decoding(decoder_steps(decoder), cells, floor).to(latent.device).float()
 

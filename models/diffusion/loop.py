@@ -80,7 +80,7 @@ class TiledDenoiser:
         timestep = torch.tensor([self.levels.timestep(sigma)], device=x.device)
         scaled = x / (sigma**2 + 1) ** 0.5
         fusion = Fusion(self.mosaic.weights, *x.shape[2:])
-        hints = self.hints or [None] * self.mosaic.batch_count
+        hints: Sequence[Tensor | None] = self.hints or [None] * self.mosaic.batch_count
         for boxes, hint in zip(self.mosaic.batches(), hints, strict=True):
             fusion.add(boxes, self._noise(cut(scaled, boxes), timestep, hint))
         return x - sigma * fusion.mean()

@@ -1,46 +1,50 @@
-"""Stable Diffusion 1.5 from published files: one checkpoint, or a folder in diffusers' layout."""
+"""Stable Diffusion 1.5 and XL from published files, with an autoencoder and a ControlNet."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.controlnets.controlnet import ControlNetModel
 from torch import Tensor, nn
 
 from models.checkpoint import ldm
-from models.checkpoint.keymaps import Keymap, by_prefix, rename, unchanged
-from models.checkpoint.open import Checkpoint, Shape, open_checkpoint
+from models.checkpoint.keymaps import Keymap, by_prefix, unchanged
+from models.checkpoint.open import Checkpoint, open_checkpoint
 from models.checkpoint.strict import Place, assign, onto
-from models.diffusion.autoencoder import Autoencoder, Tick, build_vae, ignore, read_vae_config
-from models.diffusion.clip import ClipText, read_tower
+from models.diffusion.autoencoder import (
+    SCALING,
+    Autoencoder,
+    Tick,
+    VaeConfig,
+    build_vae,
+    ignore,
+    read_vae_config,
+)
+from models.diffusion.bases import HEADS, Generation, Sizes, load_base
+from models.diffusion.clip import ClipText
 from models.diffusion.compiled import Shapes
 from models.diffusion.unet import (
     Steered,
     build_controlnet,
-    build_unet,
     read_modern_unet_config,
     read_unet_config,
 )
 from models.errors import WeightsError
 from models.image import Pixels, from_tensor
 
-HEADS = 8
-"""Of attention in every level; no tensor tells it."""
+Network = TypeVar("Network", bound=nn.Module)
 
-UNET = "model.diffusion_model."
 CONTROLNET = "control_model."
-TEXT = "cond_stage_model.transformer.text_model."
-TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Of a text encoder in diffusers' layout."""
-
-UNUSED = (
-    r"first_stage_model\..*",  # an autoencoder of its own is used
-    r"model_ema\..*",
-    r".*\.position_ids",
-    # The schedule, computed anew: files of reduced precision have rounded it.
-    r"(betas|logvar|\w*alphas_cumprod\w*|posterior_\w+)",
-)
 VAE_UNUSED = (r"loss\..*", r"model_ema\..*")
+OWN_VAE = "first_stage_model."
+"""In a checkpoint of all networks."""
+SCALINGS = {Generation.SD15: SCALING, Generation.SDXL: 0.13025}
+"""What brings latents to a deviation of about 1, by what the autoencoder was trained for
+(`scaling_factor` in the published configurations)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +55,8 @@ class StableDiffusion:
         steered: The UNet and its ControlNet.
         text: The text encoder.
         autoencoder: Of latents.
+        sizes: Of the UNet and the text encoders.
+        generation: Which Stable Diffusion it is.
         text_2: The second text encoder of Stable Diffusion XL, a larger one.
         projection: From what that one makes of a whole prompt to what the UNet is told of it.
     """
@@ -58,6 +64,8 @@ class StableDiffusion:
     steered: Steered
     text: ClipText
     autoencoder: Autoencoder
+    sizes: Sizes
+    generation: Generation = Generation.SD15
     text_2: ClipText | None = None
     projection: nn.Linear | None = None
 
@@ -96,24 +104,36 @@ class StableDiffusion:
         return from_tensor(decoded[0] / 2 + 0.5, truncated=True)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What a model is made of.
+
+    Attributes:
+        base: See `models.diffusion.bases.load_base`.
+        vae: An autoencoder in the original names.
+        controlnet: For tiles, in the original layout or diffusers'; None for none.
+    """
+
+    base: Path
+    vae: Path
+    controlnet: Path | None
+
+
 def load_stable_diffusion(
+    files: Files,
     *,
-    base: Path,
-    vae: Path,
-    controlnet: Path,
     device: str,
     dtype: torch.dtype,
+    generation: Generation = Generation.SD15,
     compiled: Shapes | None = None,
 ) -> StableDiffusion:
     """Load the networks strictly.
 
     Args:
-        base: A checkpoint of all networks, or the UNet's file in a folder of diffusers' layout,
-            beside whose folder that of the text encoder lies.
-        vae: An autoencoder in the original names.
-        controlnet: For tiles, in the original layout or diffusers'.
+        files: All of them.
         device: Where they compute.
-        dtype: Of their weights.
+        dtype: Of their weights. The autoencoder of XL overflows in float16, and has float32 then.
+        generation: What the base must be.
         compiled: The shapes that UNet and ControlNet are compiled for.
 
     Raises:
@@ -121,96 +141,68 @@ def load_stable_diffusion(
         CompilerMissing: Networks are to be compiled, and can't be here.
     """
     place = onto(device, dtype)
-    networks = _load_folder(base, place) if base.parent.name == "unet" else _load_file(base, place)
-    networks["controlnet"] = _load_controlnet(controlnet, place)
-    networks["vae"] = _load_vae(vae, place)
-    # What cuDNN's and oneDNN's convolutions are quickest in; the features follow the weights.
-    networks = networks.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    text, autoencoder = networks["text"], networks["vae"]
+    base = load_base(files.base, generation, place)
+    controlnet = _load_controlnet(files.controlnet, generation, place) if files.controlnet else None
+    vae = _load_vae(files.vae, onto(device, vae_dtype(generation, dtype)))
     return StableDiffusion(
-        steered=Steered(networks["unet"], networks["controlnet"], compiled=compiled).eval(),
-        text=text,
-        autoencoder=Autoencoder(vae=autoencoder),
+        steered=Steered(
+            fast(base.unet), fast(controlnet) if controlnet else None, compiled=compiled
+        ).eval(),
+        text=base.text,
+        autoencoder=Autoencoder(vae=fast(vae), scaling=SCALINGS[generation]),
+        text_2=base.text_2,
+        projection=base.projection,
+        sizes=base.sizes,
+        generation=generation,
     )
 
 
-def _load_file(path: Path, place: Place) -> nn.ModuleDict:
-    with open_checkpoint(path) as checkpoint:
-        _check_generation(checkpoint)
-        networks = _build(checkpoint.shapes)
-        resnets = ldm.resnets(checkpoint.shapes, UNET)
-        keymap = by_prefix({UNET: ("unet.", ldm.unet(resnets)), TEXT: ("text.", unchanged)})
-        assign(networks, checkpoint, place=place, keymap=keymap, ignorable=UNUSED)
-    return networks
+def rebased(model: StableDiffusion, path: Path, *, dtype: torch.dtype) -> StableDiffusion:
+    """Load another base of the same sizes, with its own autoencoder if it has one.
 
-
-def _build(shapes: Mapping[str, Shape]) -> nn.ModuleDict:
-    with torch.device("meta"):
-        return nn.ModuleDict(
-            {
-                "unet": build_unet(read_unet_config(shapes, UNET, heads=HEADS)),
-                "text": _build_text(shapes, TEXT),
-            }
-        )
-
-
-def _build_text(shapes: Mapping[str, Shape], prefix: str) -> ClipText:
-    words, _ = shapes[f"{prefix}embeddings.token_embedding.weight"]
-    places, _ = shapes[f"{prefix}embeddings.position_embedding.weight"]
-    return ClipText(read_tower(shapes, prefix), words=words, places=places)
-
-
-def _check_generation(checkpoint: Checkpoint) -> None:
-    """Refuse the checkpoint of another model by its name.
+    The ControlNet, and the autoencoder otherwise, are those of the model, which is not changed.
 
     Raises:
-        WeightsError: It is none of Stable Diffusion 1.5.
+        WeightsError: It is damaged, or does not fit.
     """
-    shapes = checkpoint.shapes
-    if f"{UNET}input_blocks.0.0.weight" in shapes and f"{TEXT}final_layer_norm.weight" in shapes:
-        return
-    kinds = {
-        "conditioner.embedders.0.": "Stable Diffusion XL",
-        "cond_stage_model.model.": "Stable Diffusion 2",
-        "model.diffusion_model.joint_blocks.": "Stable Diffusion 3",
-        "lora_unet_": "a LoRA",
-    }
-    found = next(
-        (kind for start, kind in kinds.items() if any(name.startswith(start) for name in shapes)),
-        f"something else: it holds {', '.join(list(shapes)[:3])}, ...",
+    generation = model.generation
+    place = onto(model.device, dtype)
+    base = load_base(path, generation, place, sizes=model.sizes)
+    autoencoder = model.autoencoder
+    own = _own_vae(path, model, onto(model.device, vae_dtype(generation, dtype)))
+    if own is not None:
+        autoencoder = Autoencoder(vae=fast(own), scaling=autoencoder.scaling)
+    return replace(
+        model,
+        steered=model.steered.around(fast(base.unet)),
+        text=base.text,
+        autoencoder=autoencoder,
+        text_2=base.text_2,
+        projection=base.projection,
     )
-    raise WeightsError(f"{checkpoint.path} is no checkpoint of Stable Diffusion 1.5, but {found}")
 
 
-def _load_folder(unet: Path, place: Place) -> nn.ModuleDict:
-    folder = unet.parent.parent / "text_encoder"
-    text = next((folder / name for name in TEXT_FILES if (folder / name).is_file()), None)
-    if text is None:
-        raise WeightsError(f"{folder} lacks {' or '.join(TEXT_FILES)}, the base's text encoder")
-    networks = nn.ModuleDict()
-    with open_checkpoint(unet) as checkpoint:
-        with torch.device("meta"):
-            networks["unet"] = build_unet(read_modern_unet_config(checkpoint.shapes, heads=HEADS))
-        assign(networks["unet"], checkpoint, place=place)
-    with open_checkpoint(text) as checkpoint:
-        # transformers writes the tower's own prefix or leaves it out, by its version.
-        keymap = rename(((r"^text_model\.", ""),))
-        shapes = {keymap(name): shape for name, shape in checkpoint.shapes.items()}
-        with torch.device("meta"):
-            networks["text"] = _build_text(shapes, "")
-        assign(networks["text"], checkpoint, place=place, keymap=keymap, ignorable=UNUSED)
-    return networks
+def vae_dtype(generation: Generation, dtype: torch.dtype) -> torch.dtype:
+    """Return what an autoencoder computes in, where the other networks have `dtype`."""
+    narrow = generation is Generation.SDXL and dtype is torch.float16
+    return torch.float32 if narrow else dtype
 
 
-def _load_controlnet(path: Path, place: Place) -> nn.Module:
+def fast(network: Network) -> Network:
+    """Lay weights out as the convolutions of cuDNN and oneDNN are quickest with."""
+    return network.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _load_controlnet(path: Path, generation: Generation, place: Place) -> ControlNetModel:
+    heads = HEADS[generation]
     with open_checkpoint(path) as checkpoint:
         keymap: Keymap = unchanged
         if any(name.startswith(CONTROLNET) for name in checkpoint.shapes):
-            config = read_unet_config(checkpoint.shapes, CONTROLNET, heads=HEADS)
+            config = read_unet_config(checkpoint.shapes, CONTROLNET, heads=heads)
             names = ldm.unet(ldm.resnets(checkpoint.shapes, CONTROLNET))
             keymap = by_prefix({CONTROLNET: ("", names)})
         else:
-            config = read_modern_unet_config(checkpoint.shapes, heads=HEADS)
+            config = read_modern_unet_config(checkpoint.shapes, heads=heads)
         if not config.hint_channels:
             raise WeightsError(f"{path} is a ControlNet, but none for hints of pixels")
         with torch.device("meta"):
@@ -219,18 +211,48 @@ def _load_controlnet(path: Path, place: Place) -> nn.Module:
     return network
 
 
-def _load_vae(path: Path, place: Place) -> nn.Module:
+def _load_vae(path: Path, place: Place) -> AutoencoderKL:
     with open_checkpoint(path) as checkpoint:
-        config = read_vae_config(checkpoint.shapes, "")
-        with torch.device("meta"):
-            network = build_vae(config)
-        assign(
-            network,
-            checkpoint,
-            place=place,
-            published=ldm.published_shapes(network.named_parameters()),
-            convert=Tensor.reshape,
-            keymap=ldm.autoencoder(len(config.channels)),
-            ignorable=VAE_UNUSED,
-        )
+        network = _build_vae(read_vae_config(checkpoint.shapes, ""))
+        keymap = ldm.autoencoder(_levels(network))
+        _assign_vae(network, checkpoint, place, keymap, VAE_UNUSED)
     return network
+
+
+def _own_vae(base: Path, model: StableDiffusion, place: Place) -> AutoencoderKL | None:
+    """Load the autoencoder in a base's file; None where it has none."""
+    with open_checkpoint(base) as checkpoint:
+        if not any(name.startswith(OWN_VAE) for name in checkpoint.shapes):
+            return None
+        with torch.device("meta"):
+            network: AutoencoderKL = AutoencoderKL.from_config(model.autoencoder.vae.config)
+        keymap = by_prefix({OWN_VAE: ("", ldm.autoencoder(_levels(network)))})
+        _assign_vae(network, checkpoint, place, keymap, (rf"(?!{re.escape(OWN_VAE)}).*",))
+    return network
+
+
+def _build_vae(config: VaeConfig) -> AutoencoderKL:
+    with torch.device("meta"):
+        return build_vae(config)
+
+
+def _levels(network: Any) -> int:  # noqa: ANN401 - diffusers' own, known when it runs
+    return len(network.config.block_out_channels)
+
+
+def _assign_vae(
+    network: nn.Module,
+    checkpoint: Checkpoint,
+    place: Place,
+    keymap: Keymap,
+    ignorable: Sequence[str],
+) -> None:
+    assign(
+        network,
+        checkpoint,
+        place=place,
+        published=ldm.published_shapes(network.named_parameters()),
+        convert=Tensor.reshape,
+        keymap=keymap,
+        ignorable=ignorable,
+    )

@@ -11,11 +11,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from models.diffusion.bases import HEADS, UNET, Generation
 from models.diffusion.conditioning import Condition
 from models.diffusion.kdiffusion import Discrete, dpmpp_3m_sde, karras_without_last, truncated
 from models.diffusion.loop import DECAY, Guidance, TiledDenoiser, embed_hints, strengths
 from models.diffusion.noise import SeededNoise
-from models.diffusion.stable import CONTROLNET, HEADS, UNET
+from models.diffusion.stable import CONTROLNET
 from models.diffusion.unet import Steered, build_controlnet, build_unet, read_unet_config
 from models.tiling.fuse import Mosaic, spread, uniform
 from tests.benchmarks.figures import Figure, Report, load
@@ -76,7 +77,7 @@ def run(_servers: Servers) -> Report:
 
 def _networks() -> Steered:
     configs = [
-        read_unet_config(published(part), prefix, heads=HEADS)
+        read_unet_config(published(part), prefix, heads=HEADS[Generation.SD15])
         for part, prefix in (
             ("sd15_single_file", UNET),
             ("controlnet_tile.original_pth", CONTROLNET),

@@ -8,7 +8,7 @@ from models.checkpoint.manifest import LocalWeights, look
 from models.clarity.options import ClarityOptions
 from models.clarity.pipeline import ClarityUpscaler
 from models.clarity.weights import MANIFEST
-from models.diffusion.stable import load_stable_diffusion
+from models.diffusion.stable import Files, load_stable_diffusion
 from models.errors import WeightsError
 from tests.checkpoints import write_tensors
 from tests.models.clarity.small import (
@@ -43,7 +43,7 @@ def load(folder, **paths):
         "vae": folder / VAE,
         "controlnet": folder / f"{CONTROLNET}.pth",
     }
-    return load_stable_diffusion(**files | paths, device="cpu", dtype=torch.bfloat16)
+    return load_stable_diffusion(Files(**files | paths), device="cpu", dtype=torch.bfloat16)
 
 
 def state(model) -> dict[str, torch.Tensor]:
@@ -81,17 +81,17 @@ def test_a_controlnet_in_both_layouts_and_files_loads(folder, tmp_path):
 def test_the_published_names_and_shapes_are_complete():
     """Of the real sizes, on the meta device."""
     from models.checkpoint import ldm
+    from models.diffusion.bases import HEADS, Generation, build_base, read_sizes
     from models.diffusion.stable import CONTROLNET as CONTROL
-    from models.diffusion.stable import HEADS, _build
     from models.diffusion.unet import build_controlnet, read_unet_config
 
     shapes = published("sd15_single_file")
-    networks = _build(shapes)
+    networks = build_base(read_sizes(shapes, Generation.SD15))
     unet = {name: tuple(each.shape) for name, each in networks["unet"].state_dict().items()}
     text = {name: tuple(each.shape) for name, each in networks["text"].state_dict().items()}
     control = published("controlnet_tile.original_pth")
     with torch.device("meta"):
-        network = build_controlnet(read_unet_config(control, CONTROL, heads=HEADS))
+        network = build_controlnet(read_unet_config(control, CONTROL, heads=HEADS[Generation.SD15]))
 
     assert unet == published("sd15_unet.diffusers")
     assert {f"text_model.{name}": shape for name, shape in text.items()} == published(

@@ -5,10 +5,11 @@ from torch import nn
 
 from models.clarity.options import ClarityOptions
 from models.diffusion.autoencoder import VaeConfig, build_vae
+from models.diffusion.bases import HEADS, UNET, Generation
 from models.diffusion.conditioning import Condition
 from models.diffusion.kdiffusion import Discrete
 from models.diffusion.loop import Guidance, TiledDenoiser, embed_hints, strengths
-from models.diffusion.stable import CONTROLNET, HEADS, UNET
+from models.diffusion.stable import CONTROLNET
 from models.diffusion.unet import Steered, build_controlnet, build_unet, read_unet_config
 from models.tiling.autoencoder import decoder_steps, encoder_steps
 from models.tiling.fuse import Mosaic, balanced, spread
@@ -20,8 +21,10 @@ BFLOAT16 = torch.bfloat16
 
 
 def make_networks() -> nn.ModuleDict:
-    unet = read_unet_config(published("sd15_single_file"), UNET, heads=HEADS)
-    control = read_unet_config(published("controlnet_tile.original_pth"), CONTROLNET, heads=HEADS)
+    unet = read_unet_config(published("sd15_single_file"), UNET, heads=HEADS[Generation.SD15])
+    control = read_unet_config(
+        published("controlnet_tile.original_pth"), CONTROLNET, heads=HEADS[Generation.SD15]
+    )
     steered = Steered(build_unet(unet), build_controlnet(control))
     return nn.ModuleDict({"steered": steered, "vae": build_vae(VaeConfig())})
 
