@@ -25,6 +25,7 @@ class Endpoint:
         result: `module:class` of the result's body, torch-free.
         weights: `module:NAME` of the manifest of the files that it needs; empty where none are.
         options: `module:class` of what an operator may choose about it.
+        chooser: The field of a request that names a variant of the weights.
         tiled: Whether its upscaler works in tiles, made smaller by `Context.tile_divisor`.
         batch_pixels: Pictures of several jobs go through its `upscale_together` as one call while
             they have no more input pixels in all; 0 where it has no such form.
@@ -38,6 +39,7 @@ class Endpoint:
     result: str = "models.schema:SingleResult"
     weights: str = ""
     options: str = "models.options:NoOptions"
+    chooser: str = "variant"
     tiled: bool = False
     batch_pixels: int = 0
     batch_jobs: int = 1024
@@ -74,7 +76,7 @@ class Endpoint:
         manifest = self.manifest()
         if manifest is None:
             return self.id
-        return _pipeline(self.id, manifest.variant(arguments.get("variant")).name)
+        return _pipeline(self.id, manifest.variant(arguments.get(self.chooser)).name)
 
 
 MARK = "#"
@@ -151,6 +153,16 @@ ENDPOINTS = {
             result="models.clarity.schema:ClarityResult",
             weights="models.clarity.weights:MANIFEST",
             options="models.clarity.options:ClarityOptions",
+            tiled=True,
+        ),
+        Endpoint(
+            id="fal-ai/creative-upscaler",
+            summary="Creative: restores by CCSR, then adds detail as freely as is asked for.",
+            schema="models.creative.schema:CreativeRequest",
+            pipeline="models.creative.pipeline:CreativeUpscaler",
+            weights="models.creative.weights:MANIFEST",
+            options="models.creative.options:CreativeOptions",
+            chooser="model_type",
             tiled=True,
         ),
         Endpoint(

@@ -45,6 +45,15 @@ class UpscaleRequest(BaseModel):
         description="The image to enlarge.", examples=["https://example.com/photo.jpg"]
     )
 
+    def check_size(self, size: Size) -> None:
+        """Refuse an input of a size that the endpoint itself does not take.
+
+        Limits that operators set are not this one's business.
+
+        Raises:
+            RequestError: It names the field at fault.
+        """
+
     def output_size(self, size: Size) -> Size:
         """Return the size in pixels that the result will have for an input of `size`."""
         raise NotImplementedError

@@ -257,8 +257,9 @@ class Workshop:
         """Return the size of the result.
 
         Raises:
-            ImageTooLarge: The input, or the result, is over a limit.
+            RequestError: The input, or the result, is over a limit.
         """
+        request.check_size(header.size)
         size = request.output_size(header.size)
         canvas.check_limits(
             header.size,

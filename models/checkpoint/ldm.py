@@ -23,6 +23,8 @@ RESNET = (
 AROUND = (
     (r"^time_embed\.0\.", "time_embedding.linear_1."),
     (r"^time_embed\.2\.", "time_embedding.linear_2."),
+    (r"^label_emb\.0\.0\.", "add_embedding.linear_1."),
+    (r"^label_emb\.0\.2\.", "add_embedding.linear_2."),
     (r"^input_blocks\.0\.0\.", "conv_in."),
     (r"^middle_block\.0\.", "mid_block.resnets.0."),
     (r"^middle_block\.1\.", "mid_block.attentions.0."),

@@ -277,6 +277,11 @@ class Steered(nn.Module):
         """Return another UNet, not compiled, steered by the same ControlNet."""
         return Steered(unet, self.controlnet, hint_embedding=self.hint_embedding).eval()
 
+    @property
+    def outputs(self) -> int:
+        """How many outputs the ControlNet has: those on the way down, and the middle's."""
+        return len(self.controlnet.controlnet_down_blocks) + 1 if self.controlnet else 0
+
     def embed_hint(self, hint: Tensor) -> Tensor:
         """Return `(b, c, h, w)` in latent cells for a hint `(b, 3, 8 * h, 8 * w)` in [0, 1]."""
         assert self.hint_embedding is not None, "only a ControlNet is shown hints"

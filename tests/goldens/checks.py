@@ -15,6 +15,7 @@ MODELS = {
     "chain_of_zoom": "tests.goldens.chain_of_zoom",
     "ccsr": "tests.goldens.ccsr",
     "clarity": "tests.goldens.clarity",
+    "creative": "tests.goldens.creative",
     "seedvr2": "tests.goldens.seedvr2",
 }
 """Where each model's `CHECKS` are: a mapping from the beginnings of file names to checks."""

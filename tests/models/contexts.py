@@ -13,12 +13,14 @@ from tests.checkpoints import write_seedvr2
 from tests.models.ccsr.small import write_ccsr
 from tests.models.chain_of_zoom.small import write_chain_of_zoom
 from tests.models.clarity.small import write_clarity
+from tests.models.creative.small import write_creative
 from tests.models.esrgan.small import write_esrgan
 
 WRITERS: dict[str, Callable[[Path], Path]] = {
     "ccsr": write_ccsr,
     "chain-of-zoom": write_chain_of_zoom,
     "clarity": write_clarity,
+    "creative": write_creative,
     "esrgan": write_esrgan,
     "seedvr": write_seedvr2,
 }
@@ -35,6 +37,7 @@ QUICK: dict[str, dict[str, object]] = {
     },
     "fal-ai/chain-of-zoom": {"scale": 1},
     "fal-ai/clarity-upscaler": {"num_inference_steps": 4},
+    "fal-ai/creative-upscaler": {"num_inference_steps": 2, "skip_ccsr": True, "prompt": "owl"},
 }
 """Arguments that make a request of an endpoint quick, where its defaults work on 512 pixels."""
 

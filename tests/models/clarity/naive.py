@@ -24,7 +24,7 @@ def enlarge(upscaler, pixels, request, seed: int, *, start) -> np.ndarray:
     vae = upscaler.model.autoencoder.vae
     latent = vae.encode(picture).latent_dist.mean * 0.18215
     generator = torch.Generator().manual_seed(seed)
-    sigmas = _sigmas(request.num_inference_steps)
+    sigmas = karras_sigmas(request.num_inference_steps)
     calls = int(min(request.creativity, 0.999) * request.num_inference_steps) + 1
     sigmas = sigmas[-calls - 1 :]
     x = latent + torch.randn(latent.shape, generator=generator) * sigmas[0]
@@ -37,7 +37,7 @@ def enlarge(upscaler, pixels, request, seed: int, *, start) -> np.ndarray:
             x = guess
             break
         step = math.log(now / after)
-        x = _third_order(x, guess, guesses, step)
+        x = third_order(x, guess, guesses, step)
         noise = torch.randn(x.shape, generator=generator)
         x = x + noise * after * math.sqrt(1 - math.exp(-2 * step))
         guesses.append((guess, step))
@@ -45,7 +45,7 @@ def enlarge(upscaler, pixels, request, seed: int, *, start) -> np.ndarray:
     return (((decoded + 1) / 2).clamp(0, 1) * 255).byte().numpy()
 
 
-def _sigmas(steps: int) -> list[float]:
+def karras_sigmas(steps: int) -> list[float]:
     betas = np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     kept = np.cumprod(1 - betas)
     low, high = (float(((1 - kept[n]) / kept[n]) ** 0.5) for n in (0, -1))
@@ -54,7 +54,7 @@ def _sigmas(steps: int) -> list[float]:
     return [*found[:-1], 0.0]
 
 
-def _third_order(x: Tensor, guess: Tensor, guesses: list, step: float) -> Tensor:
+def third_order(x: Tensor, guess: Tensor, guesses: list, step: float) -> Tensor:
     whole = 2 * step
     x = math.exp(-whole) * x + (1 - math.exp(-whole)) * guess
     if not guesses:

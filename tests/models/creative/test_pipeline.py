@@ -1,0 +1,256 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.checkpoint.manifest import LocalWeights, look
+from models.creative.options import CreativeOptions
+from models.creative.pipeline import CreativeUpscaler
+from models.creative.schema import CreativeRequest
+from models.creative.weights import MANIFEST
+from models.diffusion.enlarging import Enlarger
+from models.errors import ArgumentInvalid
+from tests.models.contexts import load_upscaler, make_context
+from tests.models.creative import naive
+from tests.models.creative.small import write_creative
+from tests.pictures import make_picture
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_creative(tmp_path_factory.mktemp("creative"))
+
+
+def load(folder, dtype="float32", **options) -> CreativeUpscaler:
+    chosen = CreativeOptions(**{"tile": 32, "enlarger": Enlarger.LANCZOS} | options)
+    files = look(chosen.parts(MANIFEST.variant(None)), folder)
+    weights = LocalWeights(variant="SD_1_5", files=files)
+    return CreativeUpscaler.load(weights, options=chosen, device="cpu", dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def upscaler(folder) -> CreativeUpscaler:
+    return load(folder)
+
+
+@pytest.fixture(scope="module")
+def undetailed(folder) -> CreativeUpscaler:
+    return load(folder, detail_lora=None, safety_checker=False)
+
+
+def quick(**arguments) -> CreativeRequest:
+    chosen = {"num_inference_steps": 2, "skip_ccsr": True, "prompt": "owl"}
+    return CreativeRequest(image_url="x", **chosen | arguments)
+
+
+def make(upscaler, size=(24, 24), *, seed=1, **arguments) -> np.ndarray:
+    return upscaler.upscale(
+        make_picture(*size), quick(**arguments), make_context(seed=seed)
+    ).images[0]
+
+
+def test_a_whole_pass_is_that_of_the_plain_reference(upscaler):
+    picture = make_picture(140, 20)
+    request = quick(
+        scale=2.0,
+        shape_preservation=1.0,
+        detail=0.0,
+        prompt_suffix=" (sharp:1.3)",
+        num_inference_steps=8,
+    )
+
+    made = upscaler.upscale(picture, request, make_context(seed=5)).images[0]
+
+    start = np.asarray(Image.fromarray(picture.pixels).resize((280, 40), Image.Resampling.LANCZOS))
+    with torch.inference_mode():
+        conditions = [
+            upscaler.texts.condition(text, field="x")
+            for text in ("owl (sharp:1.3)", request.negative_prompt)
+        ]
+        expected = naive.diffuse(upscaler, start, request, conditions, 5, scaling=0.18215)
+    difference = np.abs(made.astype(int) - expected)
+    assert len(upscaler.mosaic(5, 35).boxes) == 2
+    assert made.std() > 5
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize(
+    ("neutral", "moving"),
+    [
+        ({"detail": 0.0}, {"detail": 2.0}),
+        ({"shape_preservation": 0.0}, {"shape_preservation": 1.0}),
+        ({"guidance_scale": 1.0, "negative_prompt": "x"}, {"guidance_scale": 3.0}),
+        ({"prompt_suffix": ""}, {"prompt_suffix": " sharp"}),
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_a_neutral_value_is_as_if_the_parameter_were_absent(upscaler, neutral, moving):
+    """What it drives is taken out of the pipeline itself, and nothing changes."""
+    name = next(iter(neutral))
+    without = {
+        "detail": lambda: (replace(upscaler, detail=None), {"detail": 1.0}),
+        "shape_preservation": lambda: (_unsteered(upscaler), {"shape_preservation": 3.0}),
+        "guidance_scale": lambda: (upscaler, {"guidance_scale": 0.0, "negative_prompt": "y z"}),
+        "prompt_suffix": lambda: (upscaler, {"prompt": "o", "prompt_suffix": "wl"}),
+    }[name]
+    bare, arguments = without()
+
+    made, absent = make(upscaler, **neutral), make(bare, **{**neutral, **arguments})
+    moved = make(upscaler, **{**neutral, **moving})
+
+    assert np.array_equal(made, absent)
+    assert not np.array_equal(made, moved)
+
+
+def _unsteered(upscaler: CreativeUpscaler) -> CreativeUpscaler:
+    steered = upscaler.model.steered
+    bare = type(steered)(steered.unet, None).eval()
+    return replace(upscaler, model=replace(upscaler.model, steered=bare))
+
+
+def test_detail_multiplies_the_noise_where_no_lora_is_installed(undetailed):
+    plain, rough, most = (make(undetailed, detail=detail) for detail in (1.0, 2.0, 5.0))
+
+    assert not np.array_equal(plain, rough)
+    assert not np.array_equal(rough, most)
+
+
+def test_no_creativity_is_one_call_near_the_prepared_picture(undetailed):
+    picture = make_picture(24, 24)
+    calls: list[float] = []
+    context = make_context(
+        progress=lambda done, stage: calls.append(done) if stage == "denoising" else None
+    )
+
+    made = undetailed.upscale(picture, quick(creativity=0.0, guidance_scale=1.0), context)
+
+    vae = undetailed.model
+    start = np.asarray(Image.fromarray(picture.pixels).resize((48, 48), Image.Resampling.LANCZOS))
+    with torch.inference_mode():
+        through = vae.decode(vae.encode(start, tile=1024), tile=1024)
+    far = make(undetailed, creativity=1.0, guidance_scale=1.0)
+    assert len(calls) == 1
+    nearness = [np.abs(each.astype(int) - through).mean() for each in (made.images[0], far)]
+    assert nearness[0] < nearness[1]
+
+
+def test_the_seed_decides_and_detail_leaves_no_trace(upscaler):
+    first = make(upscaler, seed=1)
+    other = make(upscaler, seed=2)
+    make(upscaler, detail=5.0)
+
+    assert np.array_equal(make(upscaler, seed=1), first)
+    assert not np.array_equal(first, other)
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_ccsr_is_lent_the_picture_at_its_final_size_and_the_same_seed(undetailed, scale):
+    lent: list[tuple] = []
+
+    class Restorer:
+        def upscale(self, picture, request, context):
+            lent.append(((picture.width, picture.height), request.scale, context.seed))
+            return replace_images(picture)
+
+    def replace_images(picture):
+        from models.upscaler import Result
+
+        return Result(images=(255 - picture.pixels,), seed=0)
+
+    def borrow(endpoint: str):
+        assert endpoint == "fal-ai/ccsr"
+        return Restorer()
+
+    request = quick(skip_ccsr=False, scale=scale, creativity=0.0)
+    made = undetailed.upscale(make_picture(17, 21), request, make_context(seed=9, borrow=borrow))
+
+    height, width = int(21 * scale), int(17 * scale)
+    assert lent == [((width, height), 1.0, 9)]
+    assert made.images[0].shape == (height, width, 3)
+
+
+def test_the_real_ccsr_restores_before(undetailed, tmp_path):
+    ccsr = load_upscaler("fal-ai/ccsr", tmp_path / "ccsr")
+    request = quick(skip_ccsr=False, scale=1.0, creativity=0.0)
+    small = request.model_copy(update={"num_inference_steps": 1})
+
+    class Quick:
+        """CCSR itself, on tiles of 64 pixels and few steps."""
+
+        def upscale(self, picture, asked, context):
+            smaller = {
+                "tile_diffusion": "gaussian",
+                "tile_diffusion_size": 64,
+                "tile_diffusion_stride": 64,
+                "steps": 10,
+                "t_max": 0.7,
+                "t_min": 0.6,
+            }
+            return ccsr.upscale(picture, asked.model_copy(update=smaller), context)
+
+    seen: list[tuple[float, str]] = []
+    context = make_context(
+        borrow=lambda _: Quick(), progress=lambda done, stage: seen.append((done, stage))
+    )
+
+    made = undetailed.upscale(make_picture(64, 64), small, context).images[0]
+
+    skipped = make(undetailed, (64, 64), scale=1.0, creativity=0.0, num_inference_steps=1)
+    assert made.shape == skipped.shape
+    assert not np.array_equal(made, skipped)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+    assert "restoring" in {stage for _, stage in seen}
+
+
+def test_without_ccsr_requests_must_skip_it(folder):
+    bare = load(folder, ccsr=False, safety_checker=False)
+
+    assert bare.options.borrows() == ("enlarger/lanczos",)
+    with pytest.raises(ArgumentInvalid, match=r"^skip_ccsr: .*set skip_ccsr to true"):
+        make(bare, skip_ccsr=False)
+
+
+def test_a_flagged_picture_is_black_and_says_so(upscaler):
+    checker = upscaler.safety
+    kept = checker.concept_embeds_weights.clone()
+    with torch.no_grad():
+        checker.concept_embeds_weights.fill_(-2.0)
+    try:
+        flagged, unchecked = (
+            upscaler.upscale(
+                make_picture(16, 16), quick(enable_safety_checks=checked), make_context()
+            )
+            for checked in (True, False)
+        )
+    finally:
+        with torch.no_grad():
+            checker.concept_embeds_weights.copy_(kept)
+
+    assert (flagged.flagged, unchecked.flagged) == (True, False)
+    assert not flagged.images[0].any()
+    assert unchecked.images[0].any()
+
+
+def test_bfloat16_stays_near_float32(folder, undetailed):
+    narrow = load(folder, "bfloat16", detail_lora=None, safety_checker=False)
+
+    wide, made = (make(each).astype(int) for each in (undetailed, narrow))
+
+    assert np.abs(made - wide).mean() < 6
+
+
+def test_options_name_the_files_that_are_needed():
+    options = CreativeOptions(
+        sdxl_base="mine", sdxl_detail_lora="fine", sdxl_controlnet="steer", detail_lora=None
+    )
+
+    sd15, xl = (
+        [part.name for part in options.parts(MANIFEST.variant(name))] for name in (None, "SDXL")
+    )
+
+    assert sd15 == ["base", "vae", "controlnet", "safety"]
+    assert xl == ["base", "vae", "controlnet", "lora fine", "safety"]
+    assert options.borrows() == ("fal-ai/ccsr", "enlarger/esrgan")
