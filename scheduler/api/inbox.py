@@ -4,18 +4,16 @@ While one is being committed, the next ones gather; nobody waits for company. If
 fails, its submissions are written one by one, so that a bad one fails alone.
 """
 
-import asyncio
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeAlias
 from uuid import UUID
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from scheduler.api.desk import Accepted, Desk, Prepared, Submission
+from scheduler.api.gathering import Gathering
 from scheduler.ledger import feeds, files, requests, subscriptions
 from scheduler.ledger.feeds import Feed
 from scheduler.ledger.session import Ledger
@@ -39,9 +37,7 @@ class Inbox:
     def __init__(self, ledger: Ledger, desk: Desk) -> None:
         self._ledger = ledger
         self._desk = desk
-        self._limiter = CapacityLimiter(WRITERS)
-        self._gathered: list[tuple[Prepared, asyncio.Future[Accepted]]] = []
-        self._writers: set[asyncio.Task[None]] = set()
+        self._gathering = Gathering(self._write, writers=WRITERS, at_once=AT_ONCE)
 
     async def submit(self, submission: Submission) -> Accepted:
         """Write a request, or find the one that was made under the same idempotency key.
@@ -53,28 +49,7 @@ class Inbox:
         prepared = await run_in_threadpool(self._desk.prepare, submission)
         if isinstance(prepared, Accepted):
             return prepared
-        answer = asyncio.get_running_loop().create_future()
-        self._gathered.append((prepared, answer))
-        if len(self._writers) < WRITERS:
-            writer = asyncio.create_task(self._write_gathered())
-            self._writers.add(writer)
-            writer.add_done_callback(self._writers.discard)
-        accepted: Accepted = await answer
-        return accepted
-
-    async def _write_gathered(self) -> None:
-        while self._gathered:
-            batch, self._gathered = self._gathered[:AT_ONCE], self._gathered[AT_ONCE:]
-            outcomes = await anyio.to_thread.run_sync(
-                self._write, [prepared for prepared, _ in batch], limiter=self._limiter
-            )
-            for (_, answer), outcome in zip(batch, outcomes, strict=True):
-                if answer.done():  # its caller has hung up
-                    continue
-                if isinstance(outcome, Exception):
-                    answer.set_exception(outcome)
-                else:
-                    answer.set_result(outcome)
+        return await self._gathering.put(prepared)
 
     def _write(self, batch: Sequence[Prepared]) -> list[Outcome]:
         """Write submissions, together or else each by itself; never raises."""

@@ -4,6 +4,7 @@ Several files may share their bytes. Whoever adds a reference to a digest, or de
 nobody refers to any more, holds the digest's lock; so bytes never go while a row comes.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -138,13 +139,17 @@ def is_referred_to(session: Session, digest: str) -> bool:
 
 _LEAVE = text("""
 insert into outputs (job_id, folder, inputs, transient, expires_at)
-values (:job_id, :folder, cast(:inputs as uuid[]), :transient, :expires_at)
+select job_id, folder, array(select cast(jsonb_array_elements_text(inputs) as uuid)), transient,
+    expires_at
+from jsonb_to_recordset(cast(:leftovers as jsonb)) as given(job_id uuid, folder text,
+    inputs jsonb, transient boolean, expires_at timestamptz)
 """)
 
 
 def leave(session: Session, leftovers: Sequence[Leftover]) -> None:
     """Note what requests leave behind, in the transaction that makes their jobs."""
-    session.execute(_LEAVE, [{**vars(each), "inputs": list(each.inputs)} for each in leftovers])
+    given = json.dumps([vars(each) for each in leftovers], default=str)
+    session.execute(_LEAVE, {"leftovers": given})
 
 
 _LEFT = text("""
