@@ -31,6 +31,10 @@ LEAST, MOST = -30.0, 20.0
 """Of the logarithm of a posterior's variance."""
 
 
+LEAST_TILE = 32
+"""Cells along a tile's side, however often tiles are halved; less shows too little to go by."""
+
+
 class Tiles(NamedTuple):
     """How a large latent is parted.
 
@@ -43,6 +47,13 @@ class Tiles(NamedTuple):
     whole: int = 128
     side: int = 64
     overlap: int = 16
+
+    def divided(self, divisor: int) -> "Tiles":
+        """Return smaller ones, for a device that had no room: 1 changes nothing."""
+        if divisor == 1:
+            return self
+        side = max(self.whole // divisor, LEAST_TILE)
+        return Tiles(side, min(self.side, side), min(self.overlap, side // 4))
 
 
 WIDE = Tiles()

@@ -5,7 +5,7 @@ would have been stored as.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -117,8 +117,9 @@ class ChainOfZoomUpscaler:
 
     def _step(self, signed: Tensor, noise: Tensor, prompt: Prompt, context: Context) -> Tensor:
         tile, tick = max(VAE_TILE // context.tile_divisor, 64), context.check_cancelled
+        tiles = self.enhancer.tiles.divided(context.tile_divisor)
         latent = self.enhancer.encode(signed, noise, tile=tile, tick=tick)
-        latent = self.enhancer.enhance(latent, [prompt], tick=tick)
+        latent = replace(self.enhancer, tiles=tiles).enhance(latent, [prompt], tick=tick)
         return self.enhancer.decode(latent, tile=tile, tick=tick)
 
 

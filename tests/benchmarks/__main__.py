@@ -13,6 +13,7 @@ from rich.console import Console
 from tests.benchmarks import (
     api,
     ccsr,
+    chain_of_zoom,
     clarity,
     compact,
     company,
@@ -50,6 +51,7 @@ BENCHMARKS = {
     "reuse": reuse.run,
     "seedvr2": seedvr2.run,
     "ccsr": ccsr.run,
+    "chain_of_zoom": chain_of_zoom.run,
     "clarity": clarity.run,
     "load_3b": load_3b.run,
     "webhooks": webhooks.run,

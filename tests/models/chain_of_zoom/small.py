@@ -59,6 +59,19 @@ LANGUAGE_CONFIG = {
     },
 }
 """Of the language model, as its `config.json` has them, with the sizes of the reference case."""
+PUBLISHED_LANGUAGE = {
+    "model_type": "qwen2_5_vl",
+    "hidden_size": 2048,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "vocab_size": 151936,
+    "tie_word_embeddings": True,
+    "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+    "vision_config": {"hidden_size": 1280, "out_hidden_size": 2048},
+}
+"""The sizes of the published `config.json`."""
 MARKS = (
     *("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>"),
     *("<|image_pad|>", "<|video_pad|>"),
@@ -227,6 +240,8 @@ def write_language(folder: Path, *, seed: int = 0) -> Path:
         "video_token_id": marks("<|video_pad|>"),
         "vision_start_token_id": marks("<|vision_start|>"),
         "vision_end_token_id": marks("<|vision_end|>"),
+        "bos_token_id": marks("<|endoftext|>"),
+        "eos_token_id": marks("<|im_end|>"),
         "vocab_size": words,
     }
     (folder / "config.json").write_text(json.dumps(LANGUAGE_CONFIG | ids))

@@ -27,6 +27,7 @@ from tests.checkpoints import write_tensors
 from tests.models.chain_of_zoom.small import (
     LANGUAGE_ADAPTER,
     LANGUAGE_CONFIG,
+    PUBLISHED_LANGUAGE,
     language_adapter,
     published,
     write_language,
@@ -34,19 +35,6 @@ from tests.models.chain_of_zoom.small import (
 from tests.pictures import make_pixels
 
 PLACE = onto("cpu", torch.float32)
-FIELDS = {
-    "model_type": "qwen2_5_vl",
-    "hidden_size": 2048,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 36,
-    "num_attention_heads": 16,
-    "num_key_value_heads": 2,
-    "vocab_size": 151936,
-    "tie_word_embeddings": True,
-    "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
-    "vision_config": {"hidden_size": 1280, "out_hidden_size": 2048},
-}
-"""The sizes of the published `config.json`."""
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +66,7 @@ def say(it, *seeds: int) -> str:
 
 
 def test_each_tensor_of_the_published_adapter_has_its_layer(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(FIELDS))
+    (tmp_path / "config.json").write_text(json.dumps(PUBLISHED_LANGUAGE))
     network = build_language(read_language_config(tmp_path / "config.json"))
     shapes = published(f"{LANGUAGE_ADAPTER} (derived, unverified)")
 

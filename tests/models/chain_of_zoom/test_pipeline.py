@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from models.chain_of_zoom import schema
+from models.chain_of_zoom.enhancer import WIDE
 from models.chain_of_zoom.frames import enlarged, windows
 from models.chain_of_zoom.loading import load_enhancer, load_prompts
 from models.chain_of_zoom.options import ChainOfZoomOptions, ColorFix
@@ -149,6 +150,31 @@ def test_a_large_source_is_looked_at_while_it_shows_more_than_the_last_frame():
 
     assert [each.view[2] - each.view[0] for each in found] == [128, 64, 32, 16]
     assert blank == [False, False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("divisor", "tiles"),
+    [(1, (128, 64, 16)), (2, (64, 64, 16)), (4, (32, 32, 8)), (8, (32, 32, 8))],
+)
+def test_tiles_of_the_transformer_are_halved_where_the_device_has_no_room(divisor, tiles):
+    assert WIDE.divided(divisor) == tiles
+
+
+def test_a_step_in_halved_tiles_is_another_and_as_large(upscaler, monkeypatch):
+    monkeypatch.setattr(schema, "LEAST_SIDE", 320)  # 40 cells: one tile, and then four of 32
+    request = ChainOfZoomRequest(image_url="picture.png", scale=1, seed=1)
+    calls = []
+    hook = upscaler.enhancer.transformer.register_forward_pre_hook(lambda *_: calls.append(1))
+
+    whole, parted = (
+        upscaler.upscale(make_picture(64, 64), request, make_context(tile_divisor=divisor)).images
+        for divisor in (1, 4)
+    )
+    hook.remove()
+
+    assert len(calls) == 1 + 4
+    assert whole[0].shape == parted[0].shape
+    assert not np.array_equal(whole[0], parted[0])
 
 
 @pytest.mark.parametrize("fix", [ColorFix.WAVELET, ColorFix.ADAIN], ids=str)
