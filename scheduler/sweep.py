@@ -117,7 +117,7 @@ def lapse(session: Session, now: datetime, settings: Settings) -> None:
     back = lapses.put_back(session, now=now, max_failures=settings.max_failures)
     gone = lapses.exhausted(session, now=now, max_failures=settings.max_failures)
     endings = [
-        Ending(ticket=ticket, state=JobState.FAILED, error=json.dumps(_lapse_error(settings)))
+        Ending(ticket=ticket, state=JobState.FAILED, error=json.dumps(_lapse_error()))
         for ticket in gone
     ]
     jobs.finish(session, endings)
@@ -126,10 +126,10 @@ def lapse(session: Session, now: datetime, settings: Settings) -> None:
         log.warning("leases.lapsed", back=len(back), failed=len(gone))
 
 
-def _lapse_error(settings: Settings) -> dict[str, str]:
+def _lapse_error() -> dict[str, str]:
     return {
         "code": "worker_lost",
         "kind": "world",
-        "message": f"its worker died or fell silent {settings.max_failures} times while it ran, "
-        "in the end with no other job beside it: the image or the endpoint may crash the process",
+        "message": "its worker died or fell silent while it ran, at the last of its tries as well: "
+        "the image or the endpoint may crash the process",
     }

@@ -280,8 +280,8 @@ class Desk:
         options: dict[str, Any] = {FOLLOWED: True}
         if sealed:
             options[SEALED] = True
-        if not submission.wishes.retried:
-            options[MAX_FAILURES] = 1
+        if submission.wishes.tries is not None:
+            options[MAX_FAILURES] = submission.wishes.tries
         return Feed(
             name=requests.FEED,
             endpoint=submission.endpoint,

@@ -9,6 +9,7 @@ from starlette.datastructures import Headers
 
 from scheduler.api.errors import HeaderInvalid
 from scheduler.api.lifecycle import lifetime_s
+from scheduler.api.tries import tries
 from scheduler.errors import UrlRefused
 from scheduler.guard import parse_url
 
@@ -21,7 +22,6 @@ PRIORITIES = {"normal": 0, "low": -10}
 SHORTEST_START_S = 0.1
 LONGEST_S = 10 * 365 * 24 * 3600.0
 KEY_CHARACTERS = 255
-TRUE = ("1", "true", "yes")
 COUNT = re.compile(r"[0-9]{1,9}")
 
 
@@ -32,7 +32,7 @@ class Wishes:
     Attributes:
         priority: Of its feed.
         start_within_s: It fails unless it has started by then.
-        retried: Whether a failure of the world may cost another try.
+        tries: How often it may be tried in all; None for the operator's choice.
         kept: Whether its input and its result are kept once the result was delivered.
         idempotency_key: The same key is the same request.
         webhook: Who is told of its end.
@@ -42,7 +42,7 @@ class Wishes:
 
     priority: int = 0
     start_within_s: float | None = None
-    retried: bool = True
+    tries: int | None = None
     kept: bool = True
     idempotency_key: str | None = None
     webhook: str | None = None
@@ -59,7 +59,7 @@ def read(headers: Headers, query: Mapping[str, str]) -> Wishes:
     return Wishes(
         priority=_priority(headers.get(PRIORITY, "normal")),
         start_within_s=_start(headers.get(START)),
-        retried=headers.get("x-fal-no-retry", "").strip().lower() not in TRUE,
+        tries=tries(headers),
         kept=headers.get("x-fal-store-io", "").strip() != "0",
         idempotency_key=_key(headers.get(KEY)),
         webhook=_webhook(query.get("fal_webhook")),

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from scheduler.ledger.jobs import Ticket
 
 MAX_FAILURES = "max_failures"
-"""The option of a batch, or of a feed, whose jobs may fail less often than the settings allow."""
+"""The option of a batch, or of a feed: how often its jobs may fail, in the settings' place."""
 
 _LAPSED = """
     select jobs.id, jobs.epoch, jobs.failures from jobs

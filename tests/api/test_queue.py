@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from scheduler.ledger import jobs, requests
 from scheduler.ledger.jobs import Ending, Ticket
+from scheduler.ledger.lapses import MAX_FAILURES
 from scheduler.ledger.tables import JobState
 from tests.api.live import Live
 from tests.pictures import make_pixels, save
@@ -226,6 +227,11 @@ def test_the_same_idempotency_key_is_the_same_request(api: Live) -> None:
         ({"x-fal-request-timeout": "0"}, ""),
         ({"x-fal-queue-priority": "urgent"}, ""),
         ({"idempotency-key": ""}, ""),
+        ({"x-fal-retry-config": "never"}, ""),
+        ({"x-fal-retry-config": "[]"}, ""),
+        ({"x-fal-retry-config": '{"timeout": 3}'}, ""),
+        ({"x-fal-retry-config": '{"timeout": {"retries": 11}}'}, ""),
+        ({"x-fal-retry-config": '{"timeout": {"retries": true}}'}, ""),
         ({"x-fal-object-lifecycle-preference": "[]"}, ""),
         ({"x-fal-object-lifecycle-preference": '{"expiration_duration_seconds": "x"}'}, ""),
         ({}, "?fal_max_queue_length=-1"),
@@ -239,6 +245,28 @@ def test_a_header_that_cannot_be_understood_is_refused(
         answer = client.post(LANCZOS + query, json=BODY, headers=headers)
 
     assert (answer.status_code, answer.json()["error_type"]) == (400, "bad_request")
+
+
+@pytest.mark.parametrize(
+    ("headers", "tries"),
+    [
+        ({}, None),
+        ({"x-fal-no-retry": "yes"}, 1),
+        ({"x-fal-retry-config": '{"server_error": {"retries": 0}, "timeout": {"retries": 4}}'}, 5),
+        ({"x-fal-retry-config": '{"of another day": 1}'}, None),
+        ({"x-fal-retry-config": '{"timeout": {"retries": 4}}', "x-fal-no-retry": "1"}, 1),
+    ],
+)
+def test_a_caller_says_how_often_a_request_is_tried(
+    api: Live, headers: dict[str, str], tries: int | None
+) -> None:
+    with api.client() as client:
+        made = submit(client, headers=headers)
+
+    with api.app.state.ledger.begin() as session:
+        statement = text("select options from batches where id = :id")
+        options = session.scalar(statement, {"id": row(api, made["request_id"]).batch_id})
+    assert options.get(MAX_FAILURES) == tries
 
 
 def test_limits_of_a_key_and_of_the_caller_are_kept(api: Live) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import text
 
+from scheduler.children import Child, Supervisor
+from scheduler.embedded.system import environment
 from scheduler.errors import (
     AddressSecretWrong,
     FileMissing,
@@ -37,6 +40,7 @@ from scheduler.ledger.session import Ledger, database_time
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from tests.factories import make_batch
+from tests.processes import eventually
 
 BASE = "https://enlarger.example/cdn"
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -421,3 +425,24 @@ def test_a_transient_result_is_sealed_and_goes_once_delivered_or_after_an_hour(
     assert (row.arguments, row.outcome) == ({}, {"forgotten": True})
     with pytest.raises(ResultForgotten):
         house.publisher.body(id_, row.outcome, base=BASE)
+
+
+def test_a_running_scheduler_deletes_what_is_due(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    house = make_house(ledger, settings, (tmp_path / "files").as_uri())
+    file, kept = house.take(), house.take(b"kept", name="b.png")
+    blob, other = (house.room.blob(str(each.digest)) for each in (file, kept))
+    house.expire(file)
+    scheduler = Child(
+        name="scheduler",
+        command=(sys.executable, "-P", "-m", "scheduler.cli", "scheduler"),
+        env=environment(Settings(**house.settings.model_dump(exclude_unset=True))),
+        log=tmp_path / "scheduler.log",
+    )
+
+    with Supervisor() as supervisor:
+        supervisor.start(scheduler)
+        eventually(lambda: not house.has(blob), within_s=30)
+
+    assert house.has(other)
