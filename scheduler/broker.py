@@ -176,6 +176,11 @@ def tickets_of(wire: Sequence[Sequence[Any]]) -> list[Ticket]:
     return [Ticket(UUID(job_id), int(epoch)) for job_id, epoch in wire]
 
 
+def tickets_in(raw: bytes) -> list[Ticket]:
+    """Read what lies in a queue's list; what is no message of ours holds no tickets."""
+    return _tickets(_entry(raw))
+
+
 class Presence(NamedTuple):
     """Which tickets Redis still knows of.
 
@@ -202,7 +207,7 @@ def presence(client: redis.Redis, settings: Settings, queues: Iterable[str]) -> 
         ]
         unacked = cast(Any, client.hvals(prefix + "unacked"))
     return Presence(
-        listed={ticket for raw in listed for ticket in _tickets(_entry(raw))},
+        listed={ticket for raw in listed for ticket in tickets_in(raw)},
         unacked={ticket for raw in unacked for ticket in _unacked(_entry(raw))},
     )
 

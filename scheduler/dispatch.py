@@ -22,7 +22,7 @@ from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.queueing import Handed, Queued
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import Batch, BatchState, JobState
-from scheduler.placement import Demand, Seat, home_of, place
+from scheduler.placement import Demand, Hall, Seat, home_of
 from scheduler.places import Key, Places
 from scheduler.settings import Settings
 
@@ -88,20 +88,35 @@ class Dispatcher:
             return []
         handed = queueing.handed_out(session, self._handed)
         self._handed = [each.id for each in handed]
-        seats = self._seats(session, handed, claimants)
+        hall = Hall(self._seats(session, handed, claimants))
         queued = Counter(each.pipeline for each in handed if each.state is JobState.QUEUED)
         bundles: list[Bundle] = []
-        while (chosen := place(seats, self._demands(hungry, queued, now))) is not None:
+        while (chosen := self._serve(session, hall, hungry, queued, now)) is not None:
+            bundles += chosen
+        return bundles
+
+    def _serve(
+        self,
+        session: Session,
+        hall: Hall,
+        hungry: dict[str, list[Claimant]],
+        queued: Counter[str],
+        now: datetime,
+    ) -> list[Bundle] | None:
+        """Take the next bundle, in parts where jobs must run alone; None where nobody has room."""
+        with hall.place(self._demands(hungry, queued, now)) as chosen:
+            if chosen is None:
+                return None
             seat, pipeline = chosen[0], chosen[1].pipeline
             room = self._settings.window_jobs - queued[pipeline]
             taken = self._take(session, seat, pipeline, hungry[pipeline], room, now)
-            queued[pipeline] += len(taken)
-            self._handed += [each.ticket.job_id for each in taken]
-            bundles += [
-                Bundle(pipeline=pipeline, worker_id=seat.worker_id, tickets=each)
-                for each in split(taken)
-            ]
-        return bundles
+        queued[pipeline] += len(taken)
+        assert self._handed is not None
+        self._handed += [each.ticket.job_id for each in taken]
+        return [
+            Bundle(pipeline=pipeline, worker_id=seat.worker_id, tickets=each)
+            for each in split(taken)
+        ]
 
     def _due(
         self, session: Session, claimants: dict[str, list[Claimant]], now: datetime
@@ -162,7 +177,7 @@ class Dispatcher:
         held = defaultdict[UUID | str, float](float)
         for job in handed:  # those of paused batches count, too
             held[job.worker_id or job.pipeline] += costs.get(job.batch_id, UNKNOWN_COST_S)
-        workers = fleet.alive(session)
+        workers = fleet.serving(session)
         self._last = {each.id: self._last[each.id] for each in workers if each.id in self._last}
         seats = [
             Seat(

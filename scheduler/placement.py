@@ -6,9 +6,15 @@ waiting for too long.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from typing import TypeAlias
 from uuid import UUID
+
+Kind: TypeAlias = tuple[frozenset[str], frozenset[str]]
+"""What makes seats alike: what they can serve, and what of it without loading."""
 
 
 @dataclass(kw_only=True)
@@ -57,24 +63,54 @@ def home_of(resident: Iterable[str], last: str | None) -> frozenset[str]:
     return known if last is None or last in known else frozenset({last})
 
 
-def place(seats: Sequence[Seat], demands: Sequence[Demand]) -> tuple[Seat, Demand] | None:
-    """Choose the next bundle's pipeline and worker; None when nobody has room for anything.
+class Hall:
+    """Seats, those alike together: of these the least loaded is looked at, however many they are.
 
-    Args:
-        seats: All that bundles can be sent to.
-        demands: What waits, the least recently fed first.
+    With 10,000 workers a look at each took 40 ms for every bundle.
     """
-    staff = Counter(pipeline for seat in seats for pipeline in seat.home)
-    pairs = [
-        (_rank(seat, demand, staff[demand.pipeline], turn), seat, demand)
-        for seat in seats
-        for turn, demand in _options(seat, demands)
-        if seat.load_s <= demand.ahead_s
-    ]
-    if not pairs:
-        return None
-    _, seat, demand = min(pairs, key=lambda pair: pair[0])
-    return seat, demand
+
+    def __init__(self, seats: Iterable[Seat]) -> None:
+        """Let them in; of equals the one that came first is chosen first."""
+        self._alike: dict[Kind, list[tuple[float, int, Seat]]] = {}
+        self._staff: Counter[str] = Counter()
+        for order, seat in enumerate(seats):
+            self._let_in(order, seat)
+
+    @contextmanager
+    def place(self, demands: Sequence[Demand]) -> Iterator[tuple[Seat, Demand] | None]:
+        """Choose the next bundle's pipeline and worker; yield None when nobody has room.
+
+        What the seat has when the context is left, its load and its home, goes for the next choice.
+
+        Args:
+            demands: What waits, the least recently fed first.
+        """
+        pairs = [
+            (_rank(seat, demand, self._staff[demand.pipeline], turn), order, kind, demand)
+            for kind, alike in self._alike.items()
+            for load_s, order, seat in alike[:1]
+            for turn, demand in _options(seat, demands)
+            if load_s <= demand.ahead_s
+        ]
+        if not pairs:
+            yield None
+            return
+        _, order, kind, demand = min(pairs, key=lambda pair: pair[:2])
+        seat = self._let_out(kind)
+        yield seat, demand
+        self._let_in(order, seat)
+
+    def _let_in(self, order: int, seat: Seat) -> None:
+        alike = self._alike.setdefault((seat.ready, seat.home), [])
+        heappush(alike, (seat.load_s, order, seat))
+        self._staff.update(seat.home)
+
+    def _let_out(self, kind: Kind) -> Seat:
+        _, _, seat = heappop(self._alike[kind])
+        if not self._alike[kind]:
+            del self._alike[kind]
+        self._staff.subtract(seat.home)
+        return seat
 
 
 def _options(seat: Seat, demands: Sequence[Demand]) -> list[tuple[int, Demand]]:

@@ -159,6 +159,20 @@ def alive(session: Session) -> list[Worker]:
     )
 
 
+class Serving(NamedTuple):
+    """What a worker can serve, and what of it is on its device."""
+
+    id: UUID
+    ready: dict[str, Any]
+    resident: dict[str, Any]
+
+
+def serving(session: Session) -> list[Serving]:
+    """Return of the workers that have not stopped what dispatching needs, by name."""
+    wanted = select(Worker.id, Worker.ready, Worker.resident).where(Worker.stopped_at.is_(None))
+    return [Serving(*row) for row in session.execute(wanted.order_by(Worker.name))]
+
+
 def obstacle(session: Session, pipeline: str) -> str | None:
     """Say why no living worker can serve a pipeline.
 

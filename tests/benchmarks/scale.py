@@ -167,7 +167,7 @@ def _system(servers: Servers, rows: int, *, waiting: int) -> Iterator[System]:
     with servers.system() as settings:
         ledger = Ledger(settings)
         for _ in range(BATCHES):
-            _fill(ledger, rows // BATCHES, waiting)
+            fill(ledger, rows // BATCHES, waiting)
         with ledger.autocommit() as connection:
             connection.execute(text("analyze jobs"))
             row_bytes = float(connection.scalar(_SIZE)) / rows
@@ -182,7 +182,8 @@ def _system(servers: Servers, rows: int, *, waiting: int) -> Iterator[System]:
         ledger.close()
 
 
-def _fill(ledger: Ledger, rows: int, waiting: int) -> None:
+def fill(ledger: Ledger, rows: int, waiting: int) -> None:
+    """Make a batch of so many rows, of which one of `waiting` waits."""
     made = make_submission()
     with ledger.begin() as session:
         batches.submit(session, made, again=False)

@@ -2,9 +2,14 @@
 
 from uuid_utils.compat import uuid7
 
-from scheduler.placement import Demand, Seat, home_of, place
+from scheduler.placement import Demand, Hall, Seat, home_of
 
 A, B = "enlarger/a", "enlarger/b"
+
+
+def place(seats: list[Seat], demands: list[Demand]) -> tuple[Seat, Demand] | None:
+    with Hall(seats).place(demands) as chosen:
+        return chosen
 
 
 def seat(*home: str, load_s: float = 0.0, ready: tuple[str, ...] = (A, B)) -> Seat:
@@ -89,3 +94,20 @@ def test_what_was_given_last_counts_as_resident_before_the_worker_says_so() -> N
     assert home_of([A], B) == {B}
     assert home_of([A, B], B) == {A, B}
     assert home_of([A, B], None) == {A, B}
+
+
+def test_what_a_worker_was_given_goes_for_the_next_choice() -> None:
+    first, second = seat(A, load_s=1), seat(A, load_s=2)
+    hall = Hall([first, second])
+
+    with hall.place([demand(A, ahead_s=10)]) as one:
+        assert one is not None
+        one[0].load_s += 5
+    with hall.place([demand(A, ahead_s=10)]) as two:
+        assert two is not None
+        two[0].load_s += 20
+        two[0].home = frozenset({B})
+    with hall.place([demand(B, ahead_s=100)]) as three:
+        assert three is not None
+
+    assert (one[0], two[0], three[0]) == (first, second, second)
