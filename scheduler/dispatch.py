@@ -5,6 +5,7 @@ without a message, the sweeper puts back. Who is served next is decided in `fair
 served in `placement`; here is what both need to know, and what follows from it.
 """
 
+import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from uuid import UUID
 from celery import Celery
 from sqlalchemy.orm import Session
 
-from scheduler import broker
+from scheduler import broker, traces
 from scheduler.fairness import Claimant, Shares
 from scheduler.ledger import batches, fleet, queueing
 from scheduler.ledger.jobs import Ticket
@@ -65,6 +66,7 @@ class Dispatcher:
             LedgerUnavailable: Nothing happened, or it will be swept up.
             BrokerUnavailable: Likewise.
         """
+        began_ns = time.time_ns()
         try:
             with self._ledger.begin(durable=False) as session:
                 bundles = self._choose(session, now)
@@ -77,6 +79,9 @@ class Dispatcher:
         ):
             tickets = (bundle.tickets for bundle in group)
             broker.publish(self._app, pipeline, tickets, worker_id=worker_id)
+        for bundle in bundles:
+            for ticket in bundle.tickets:
+                traces.note("dispatch", ticket.job_id, began_ns, pipeline=bundle.pipeline)
         return sum(len(bundle.tickets) for bundle in bundles)
 
     def _choose(self, session: Session, now: datetime) -> list[Bundle]:

@@ -104,6 +104,13 @@ class Settings(BaseSettings):
         default=1_000_000_000, gt=0, description="Largest result, in pixels."
     )
 
+    traces_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="Where spans go by OTLP over HTTP, such as http://collector:4318/v1/traces; "
+        "empty for nowhere.",
+    )
+
     files: str | None = Field(
         default=None,
         description="Where files of requests over HTTP lie, uploads and results: a file:// folder "

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from models import catalog
-from scheduler import arguments
+from scheduler import arguments, traces
 from scheduler.errors import DestinationUnwritable, KeyReused, NobodyReady
 from scheduler.guard import parse_url
 from scheduler.ledger import batches, fleet
@@ -87,6 +88,7 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
         RequestError: The endpoint, an argument, the source or the destination won't do.
         WorldError: The ledger or a store is unwell; nothing was submitted.
     """
+    began_ns = time.time_ns()
     checked = arguments.checked(order.endpoint, dict(order.arguments))
     if order.webhook is not None:
         parse_url(order.webhook)
@@ -121,6 +123,8 @@ def submit(ledger: Ledger, storage: Storage, order: Order) -> Submitted:
             _check_same(batches.get(session, id_), submission, order)
         if order.webhook is not None:
             subscribe(session, url=order.webhook, batch_id=id_, owner=order.owner)
+    if new:
+        traces.note_first("submit", id_, began_ns, endpoint=order.endpoint)
     return Submitted(id=id_, new=new)
 
 

@@ -6,7 +6,7 @@ import sys
 import click
 
 from models.errors import EnlargerError
-from scheduler import logs
+from scheduler import logs, traces
 from scheduler.embedded.system import SET_UP_WRONGLY
 from scheduler.errors import SettingsInvalid
 from scheduler.settings import load
@@ -21,6 +21,7 @@ def command(endpoints: str, device: str) -> int:
     """Be a worker until SIGTERM: claim, fetch, enlarge, store."""
     settings = load()
     logs.configure(settings)
+    traces.configure(settings, "worker")
     wanted = [name.strip() for name in endpoints.split(",") if name.strip()]
     return 0 if process.run(settings, find(device), wanted) else 1
 

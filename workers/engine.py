@@ -20,6 +20,7 @@ from uuid import UUID
 
 import structlog
 
+from scheduler import traces
 from scheduler.errors import LedgerUnavailable
 from scheduler.ledger import jobs, queueing
 from scheduler.ledger.jobs import Claimed, Ending, Release, Ticket
@@ -213,6 +214,7 @@ class Engine:
     def _on_device(self, lives: Sequence[Life]) -> Iterator[None]:
         """Count a block as time on the device, in equal shares."""
         began = self._on_device_since = time.perf_counter()
+        began_ns = time.time_ns()
         try:
             yield
         finally:
@@ -220,6 +222,7 @@ class Engine:
             share_s = (time.perf_counter() - began) / len(lives)
             for life in lives:
                 life.device_s += share_s
+                traces.note("device", life.job.id, began_ns, together=len(lives))
 
     def _store(self, life: Life, enlarged: Any) -> None:  # noqa: ANN401
         self._attempt(life, self._store_one, life, enlarged)

@@ -9,6 +9,7 @@ from enum import StrEnum
 from tempfile import TemporaryDirectory
 
 from models.errors import Cancelled
+from scheduler import traces
 from scheduler.ledger.jobs import Claimed, Ticket
 from scheduler.ledger.requests import JobLog
 from workers.admission import Reservation
@@ -57,6 +58,7 @@ class Life:
 
     Attributes:
         job: What was claimed.
+        began_ns: When that was, by this host's clock.
         bundle: What it came in.
         unwanted: Set by other threads; the job notices at its next `check_cancelled`.
         reservation: Its share of the memory budget, once it has one.
@@ -69,6 +71,7 @@ class Life:
     """
 
     __slots__ = (
+        "began_ns",
         "bundle",
         "device_s",
         "folder",
@@ -84,6 +87,7 @@ class Life:
     def __init__(self, job: Claimed, bundle: Bundle) -> None:
         self.job = job
         self.bundle = bundle
+        self.began_ns = time.time_ns()
         self.unwanted: Unwanted | None = None
         self.reservation: Reservation | None = None
         self.folder: TemporaryDirectory[str] | None = None
@@ -117,10 +121,11 @@ class Life:
     @contextmanager
     def timed(self, step: str) -> Iterator[None]:
         """Add a block's duration to the timings."""
-        began = time.perf_counter()
+        began, began_ns = time.perf_counter(), time.time_ns()
         try:
             yield
         finally:
+            traces.note(step.removesuffix("_s"), self.job.id, began_ns)
             self.timings[step] = self.timings.get(step, 0.0) + time.perf_counter() - began
 
     def let_go(self) -> None:

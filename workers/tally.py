@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
+from scheduler import traces
 from scheduler.ledger.fleet import BUCKETS_S, EndedFigure, Figures, StageFigure
 from scheduler.ledger.jobs import Ending
 from workers.life import Life
@@ -25,6 +26,14 @@ class Tally:
     def note(self, life: Life, ending: Ending) -> None:
         """Count a job whose ending is in the ledger."""
         endpoint = life.job.endpoint
+        traces.note_first(
+            "job",
+            life.job.id,
+            life.began_ns,
+            endpoint=endpoint,
+            state=str(ending.state),
+            failures=life.job.failures,
+        )
         error = {} if ending.error is None else json.loads(ending.error)
         code, kind = str(error.get("code", "")), str(error.get("kind", ""))
         with self._lock:

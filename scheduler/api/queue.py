@@ -1,6 +1,7 @@
 """fal's queue: submit, status, stream, result, cancel."""
 
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
@@ -9,6 +10,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
+from scheduler import traces
 from scheduler.api import answers, bodies, wishes
 from scheduler.api.answers import Entries
 from scheduler.api.desk import Accepted, Submission
@@ -92,7 +94,7 @@ async def submit(path: str, request: Request, caller: RequestsCaller) -> Respons
 
 async def take_in(endpoint: str, request: Request, caller: Caller) -> Accepted:
     """Read a request's body and write it into the ledger."""
-    state = request.app.state
+    state, began_ns = request.app.state, time.time_ns()
     wanted = wishes.read(request.headers, request.query_params)
     body = await bodies.read_object(request, max_bytes=state.settings.max_body_bytes)
     submission = Submission(
@@ -103,6 +105,8 @@ async def take_in(endpoint: str, request: Request, caller: Caller) -> Accepted:
         cdn=visit_of(request).bases.of(Area.CDN),
     )
     accepted: Accepted = await state.inbox.submit(submission)
+    caller_trace = request.headers.get("traceparent")
+    traces.note("submit", accepted.id, began_ns, caller=caller_trace, endpoint=endpoint)
     return accepted
 
 

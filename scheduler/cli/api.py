@@ -16,9 +16,10 @@ def api(host: str, port: int) -> None:
     Example:
       enlarger api --host 0.0.0.0
     """
-    from scheduler import logs, settings
+    from scheduler import logs, settings, traces
     from scheduler.api import server
 
     loaded = settings.load()
     logs.configure(loaded)
+    traces.configure(loaded, "api")
     server.run(loaded, host=host, port=port)

@@ -18,10 +18,11 @@ def scheduler() -> None:
     Example:
       ENLARGER_DATABASE_URL=postgresql://… ENLARGER_REDIS_URL=redis://… enlarger scheduler
     """
-    from scheduler import logs, loop, settings
+    from scheduler import logs, loop, settings, traces
 
     loaded = settings.load()
     logs.configure(loaded)
+    traces.configure(loaded, "scheduler")
     loop.run(loaded)
 
 
@@ -56,12 +57,13 @@ def sender() -> None:
     Example:
       ENLARGER_DATABASE_URL=postgresql://… enlarger sender
     """
-    from scheduler import logs, loop, pulse, settings
+    from scheduler import logs, loop, pulse, settings, traces
     from scheduler.stopping import stop_event
     from scheduler.webhooks.process import sending
 
     loaded = settings.load()
     logs.configure(loaded)
+    traces.configure(loaded, "sender")
     stop = stop_event()
     loop.wait_for_ledger(loaded, stop)
     with sending(loaded, stop):

@@ -21,6 +21,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from models.errors import WorldError
+from scheduler import traces
 from scheduler.ledger import deliveries
 from scheduler.ledger.deliveries import Key, Settled, Taken
 from scheduler.ledger.session import Ledger
@@ -211,7 +212,7 @@ class Sender:
         return None
 
     async def _deliver(self, lane: Lane, taken: Taken) -> None:
-        body = taken.body.encode()
+        body, began_ns = taken.body.encode(), time.time_ns()
         limit = timeout_s(taken.style, taken.failures, first_s=self._settings.webhook_timeout_s)
         try:
             headers = self._signatory.headers(taken, body)
@@ -223,6 +224,7 @@ class Sender:
             # The outermost frame of one message: a bug in it must not stop all others.
             log.error("delivery.crashed", event=taken.key.event_id, exc_info=exc)
             answer = Answer(status=None, text=f"not sent: {type(exc).__name__}, see the log")
+        traces.note("deliver", taken.job_id or taken.key.batch_id, began_ns, origin=taken.origin)
         lane.note(answer, time.monotonic())
         self._settle(taken, answer)
 
