@@ -21,7 +21,7 @@ STRIKES ?= 20
 CAMPAIGN ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help setup clients demo lint test test-faults bench clean
+.PHONY: help setup clients demo lint test test-faults test-compose bench clean
 
 help: ## Say what can be made.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -43,6 +43,9 @@ test: $(DEVELOPING) $(if $(shell command -v npm),$(CLIENTS)) ## Run all tests; G
 
 test-faults: $(DEVELOPING) ## Strike real processes at random moments: STRIKES=20 times each, and all for CAMPAIGN=600 s.
 	$(BIN)/pytest tests/system -m faults --strikes $(STRIKES) --campaign $(CAMPAIGN)
+
+test-compose: ## Try docker-compose.yml with real containers, by Docker or podman; takes minutes.
+	deploy/try-compose.sh
 
 bench: $(DEVELOPING) ## Measure, and print a table.
 	$(BIN)/python -m tests.benchmarks
