@@ -5,7 +5,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -129,9 +128,8 @@ class Reader:
         """Read a batch's next chunk; from then on the source stands behind it."""
         before = reading.cursor
         size = self._settings.ingest_rows if before is not None else FIRST_ROWS
-        entries = list(islice(reading.entries, size))
         reading.intake.obstacles = self._obstacles(batch)
-        chunk = reading.intake.chunk(entries, before=before, last=len(entries) < size)
+        chunk = reading.intake.chunk(reading.entries, before=before, most=size)
         reading.cursor = chunk.cursor
         return chunk
 

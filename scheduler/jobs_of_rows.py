@@ -6,7 +6,8 @@ to, and what all names begin with.
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from scheduler.storage import fence
 
 REMEMBERED = 4096
 """Different arguments whose meaning is kept."""
+SEEDS_AT_ONCE = 1000
 ESCAPED_NUL = "\\u0000"
 _NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 
@@ -57,6 +59,7 @@ class Intake:
         self.obstacles: dict[str, str] = {}
         """Why a row's own choice of a pipeline would wait for ever, by pipeline."""
         self._choices: dict[bytes, Choice] = {}
+        self._seeds: list[int] = []
         self._places: Sequence[str] | None = batch.options.get("places")
         self._naming = Naming(
             destination=batch.destination,
@@ -64,17 +67,26 @@ class Intake:
             in_place=batch.options["in_place"],
         )
 
-    def chunk(self, entries: list[Item], *, before: dict[str, Any] | None, last: bool) -> Chunk:
-        """Return the entries as a chunk; a row that can't become a job is rejected, not raised."""
-        rows = [self._row(entry) for entry in entries if not isinstance(entry, Skipped)]
+    def chunk(self, entries: Iterable[Item], *, before: dict[str, Any] | None, most: int) -> Chunk:
+        """Return up to `most` of the entries as a chunk, the last one if there are fewer.
+
+        A row that can't become a job is rejected, not raised. Each is dealt with as it is read: a
+        list of them all would be work for Python's garbage collector.
+        """
+        rows, skipped, entry = [], 0, None
+        for entry in islice(entries, most):
+            if isinstance(entry, Skipped):
+                skipped += 1
+            else:
+                rows.append(self._row(entry))
         trigger = self._batch.options.get("trigger")
         return Chunk(
             rows=rows,
             trigger_id=None if trigger is None else UUID(trigger),
-            skipped=len(entries) - len(rows),
+            skipped=skipped,
             before=before,
-            cursor=entries[-1].cursor if entries else before,
-            last=last,
+            cursor=before if entry is None else entry.cursor,
+            last=len(rows) + skipped < most,
         )
 
     def _row(self, entry: Row | Rejected) -> NewJob:
@@ -105,10 +117,15 @@ class Intake:
             choice.arguments,
             _json(row.passthrough, "passthrough") if row.passthrough else None,
             # Drawn here, so that every attempt and every worker makes the same image.
-            choice.seed if choice.seed is not None else arguments.draw_seed(),
+            choice.seed if choice.seed is not None else self._drawn_seed(),
             row.alternative,
             object=row.object,
         )
+
+    def _drawn_seed(self) -> int:
+        if not self._seeds:
+            self._seeds = arguments.draw_seeds(SEEDS_AT_ONCE)
+        return self._seeds.pop()
 
     @staticmethod
     def _check_places(row: Row, choice: Choice, destination: str, places: Sequence[str]) -> None:

@@ -88,8 +88,8 @@ class Naming:
         if not (self._folder.scheme == "s3" and source.startswith("s3://") and source.isascii()):
             return None
         roots = [root for root in self._root_texts if source.startswith(root)]
-        below = source[len(max(roots, key=len)) :] if roots else source.split("/", 3)[3]
-        name = with_suffix(below, suffix)
+        begin = len(max(roots, key=len)) if roots else source.find("/", len("s3://")) + 1
+        name = with_suffix(source[begin:], suffix)
         place = self._folder_text + name
         in_order = len(place) <= KEY_BYTES and place != source and name not in REPORTS
         return place if in_order else None

@@ -79,7 +79,9 @@ class Trial:
             check_fleet(session, catalog.find(self.order.endpoint).pipeline_for(checked))
             batches.submit(session, submission, again=False)
             made = Intake(batches.get(session, submission.id), self.source)
-            intake.append(session, submission.id, made.chunk(list(named), before=None, last=True))
+            intake.append(
+                session, submission.id, made.chunk(named, before=None, most=len(named) + 1)
+            )
         return submission.id
 
     def _submission(self, checked: dict[str, Any]) -> Submission:

@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 from scheduler.errors import ObjectChanged, SourceUnreadable
 from scheduler.manifests.verified import VerifiedStream
@@ -81,7 +81,8 @@ class Document:
             return
         with self.stored() as stream:
             opened = stream if self._decompressor is None else self._decompressor(stream)
-            with cast("BinaryIO", opened) as uncompressed:
+            # Lines are taken from a buffer in C, whoever decompresses.
+            with cast("BinaryIO", io.BufferedReader(cast("Any", opened))) as uncompressed:
                 _skip(uncompressed, start)  # There is no other way to get there.
                 yield uncompressed
 
