@@ -27,7 +27,15 @@ class OutputFormat(StrEnum):
 
 
 class FileField:
-    """Marks a field that names a file: the engine fetches it and the context has its path."""
+    """Marks a field that names a file: the engine fetches it and the context has its path.
+
+    Attributes:
+        weights_bytes: The most that the file may have where it holds weights, which are looked at
+            before a model reads them, and kept for other jobs; None where it holds none.
+    """
+
+    def __init__(self, *, weights_bytes: int | None = None) -> None:
+        self.weights_bytes = weights_bytes
 
 
 FileUrl = Annotated[str, FileField(), Field(min_length=1)]
@@ -99,15 +107,30 @@ def file_fields(schema: type[BaseModel]) -> list[str]:
     """Name the fields of `schema` that are files to be fetched, also those that may be left out."""
     return [
         name
-        for name, field in schema.model_fields.items()
-        if any(isinstance(mark, FileField) for mark in (*field.metadata, *_marks(field.annotation)))
+        for name in schema.model_fields
+        if any(isinstance(mark, FileField) for mark in _marks_of(schema, name))
     ]
+
+
+def weights_fields(schema: type[BaseModel]) -> dict[str, int]:
+    """Return the most bytes of each file field of `schema` that holds weights, by its name."""
+    return {
+        name: mark.weights_bytes
+        for name in file_fields(schema)
+        for mark in _marks_of(schema, name)
+        if isinstance(mark, FileField) and mark.weights_bytes is not None
+    }
 
 
 def named_files(request: BaseModel) -> dict[str, str]:
     """Return what a request names as its files, by field; those left out are not there."""
     named = ((name, getattr(request, name)) for name in file_fields(type(request)))
     return {name: address for name, address in named if address}
+
+
+def _marks_of(schema: type[BaseModel], name: str) -> list[Any]:
+    field = schema.model_fields[name]
+    return [*field.metadata, *_marks(field.annotation)]
 
 
 def _marks(annotation: Any) -> list[Any]:  # noqa: ANN401 - a type, or part of one

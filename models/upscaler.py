@@ -31,6 +31,7 @@ class Result:
     body: Mapping[str, Any] = field(default_factory=dict)
     opaque: bool = False
     flagged: bool = False
+    notes: Mapping[str, Any] = field(default_factory=dict)
     further: Mapping[str, Pixels] = field(default_factory=dict)
 
 

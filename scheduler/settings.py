@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         description="Networks with commas between them, such as 10.0.0.0/8, that http(s) sources "
         "may lie in although they are not public.",
     )
+    source_tokens: dict[str, SecretStr] = Field(
+        default={},
+        description="Tokens for hosts that ask for one, as JSON: an object of tokens by host; each "
+        "is sent to its host only, and only by https.",
+    )
     download_timeout_s: float = Field(
         default=120.0, gt=0, description="Longest time that reading one http(s) source may take."
     )
@@ -239,6 +244,18 @@ class Settings(BaseSettings):
     weights_cache: Path = Field(
         default=Path("~/.cache/enlarger/weights"),
         description="Where a worker keeps its copy of weights from s3://.",
+    )
+    brought_weights: Path = Field(
+        default=Path("~/.cache/enlarger/brought"),
+        description="Where a worker keeps files of weights that requests name.",
+    )
+    brought_weights_bytes: int = Field(
+        default=32 * 2**30,
+        ge=0,
+        description="How much of them is kept; the least recently used go first.",
+    )
+    brought_weights_timeout_s: float = Field(
+        default=1800.0, gt=0, description="Longest time that fetching one of them may take."
     )
     options: dict[str, dict[str, Any]] = Field(
         default={},

@@ -147,6 +147,7 @@ def settings(database_url: str, redis_url: str, redis_prefix: str, tmp_path: Pat
         redis_url=SecretStr(redis_url),
         redis_prefix=redis_prefix,
         home=tmp_path / "home",
+        brought_weights=tmp_path / "brought",
         files=(tmp_path / "files").as_uri(),
         secret_key=SecretStr("a key for tests, known to everybody"),
     )

@@ -4,7 +4,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from enum import StrEnum
 from tempfile import TemporaryDirectory
 
@@ -63,6 +63,7 @@ class Life:
         unwanted: Set by other threads; the job notices at its next `check_cancelled`.
         reservation: Its share of the memory budget, once it has one.
         folder: Its fetched files beside the picture, once it has any.
+        held: Keeps what it uses of files that outlive it.
         device_s: How long it held the device.
         timings: Seconds that its steps took, by name.
         lines: Its log, where somebody follows it.
@@ -75,6 +76,7 @@ class Life:
         "bundle",
         "device_s",
         "folder",
+        "held",
         "job",
         "lines",
         "progress",
@@ -91,6 +93,7 @@ class Life:
         self.unwanted: Unwanted | None = None
         self.reservation: Reservation | None = None
         self.folder: TemporaryDirectory[str] | None = None
+        self.held = ExitStack()
         self.device_s = 0.0
         self.timings: dict[str, float] = {}
         self.lines: list[dict[str, str]] = []
@@ -134,3 +137,4 @@ class Life:
             self.reservation.release()
         if self.folder is not None:
             self.folder.cleanup()
+        self.held.close()

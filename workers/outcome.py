@@ -87,6 +87,7 @@ class Story:
         weights: The digests of the pipeline's weights, by file; none where it has none.
         reused_from: The job whose result was copied; None for one that was computed.
         tile_divisor: More than 1 where the device ran out of memory.
+        notes: What the model has to say about how it was made.
     """
 
     body: Mapping[str, Any]
@@ -96,6 +97,7 @@ class Story:
     weights: Mapping[str, str] = field(default_factory=dict)
     reused_from: UUID | None = None
     tile_divisor: int = 1
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_s: float) -> Ending:
@@ -118,6 +120,8 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
         outcome["reused_from"] = str(story.reused_from)
     if story.tile_divisor > 1:
         outcome["tile_divisor"] = story.tile_divisor
+    if story.notes:
+        outcome["notes"] = dict(story.notes)
     return Ending(
         ticket=job.ticket,
         state=JobState.SUCCEEDED,

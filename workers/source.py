@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from models.errors import EnlargerError, RequestError
-from models.schema import UpscaleRequest, named_files
+from models.errors import ArgumentInvalid, EnlargerError, RequestError
+from models.schema import UpscaleRequest, named_files, weights_fields
 from scheduler.errors import ObjectMissing, ObjectTooLarge, ResultAsSource, StorageUnavailable
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import MEBIBYTE
 from scheduler.storage import Storage
 from scheduler.storage.objects import Blob
+from workers.larder import Larder, Wish
+from workers.life import Life
 from workers.provenance import METADATA_PREFIX, read_provenance
 
 FIELD = "image_url"
@@ -102,6 +104,26 @@ def fetch_others(
             raise _of_field(exc, field) from exc
         found[field] = path
     return found
+
+
+def weights_among(request: UpscaleRequest, addresses: Mapping[str, str]) -> dict[str, Wish]:
+    """Return which of a request's files hold weights, by field."""
+    most = weights_fields(type(request))
+    return {
+        field: Wish(field=field, address=address, max_bytes=most[field])
+        for field, address in addresses.items()
+        if field in most
+    }
+
+
+def fetch_weights(larder: Larder, wish: Wish, life: Life) -> Path:
+    """Have a file of weights here until a job's life ends; raises like `fetch_others`."""
+    try:
+        return larder.take(wish, life.held, life.check_cancelled)
+    except ArgumentInvalid:
+        raise
+    except (RequestError, StorageUnavailable) as exc:
+        raise _of_field(exc, wish.field) from exc
 
 
 def _copy(storage: Storage, address: str, path: Path, max_bytes: int) -> None:

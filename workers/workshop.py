@@ -26,6 +26,7 @@ from workers import codec, outcome, source
 from workers.admission import Admission
 from workers.chronicle import Chronicle
 from workers.codec import Header
+from workers.larder import Larder
 from workers.life import Life
 from workers.outcome import Story
 from workers.recipe import Recipes
@@ -91,6 +92,7 @@ class Workshop:
         self._storage = storage
         self._storeroom = storeroom
         self._residency = residency
+        self._larder = Larder(storage, settings)
         self._shortcuts = Shortcuts(ledger, storage, storeroom, worker=worker)
         self._recipes = Recipes(stock, settings)
         self._admission = Admission(settings.inflight_bytes)
@@ -144,18 +146,24 @@ class Workshop:
         )
 
     def _fetch_others(self, life: Life, request: UpscaleRequest) -> Mapping[str, Path]:
-        """Copy the request's other files into a folder that lasts as long as the job is here."""
+        """Have the request's other files here for as long as the job is: weights, and the rest."""
         addresses = source.others(request)
-        if not addresses:
-            return {}
-        life.folder = TemporaryDirectory(prefix="enlarger-job-")
+        weights = source.weights_among(request, addresses)
+        plain = {field: addresses[field] for field in addresses.keys() - weights.keys()}
         with life.timed("fetch_s"):
-            return source.fetch_others(
-                self._storage,
-                addresses,
-                Path(life.folder.name),
-                max_bytes=self._settings.max_upload_bytes,
-            )
+            found = {
+                field: source.fetch_weights(self._larder, wish, life)
+                for field, wish in weights.items()
+            }
+            if plain:
+                life.folder = TemporaryDirectory(prefix="enlarger-job-")
+                found |= source.fetch_others(
+                    self._storage,
+                    plain,
+                    Path(life.folder.name),
+                    max_bytes=self._settings.max_upload_bytes,
+                )
+        return found
 
     def upscale(self, life: Life, fetched: Fetched) -> Enlarged:
         """Run the model, on the device thread."""
@@ -209,7 +217,10 @@ class Workshop:
             worker=self._worker,
             weights=fetched.weights,
             tile_divisor=enlarged.tile_divisor,
+            notes={} if sealing.is_hidden(life.job.arguments) else enlarged.result.notes,
         )
+        for name, note in story.notes.items():
+            self._chronicle.say(life, f"{name}: {note}")
         ending = outcome.succeeded(life.job, stored, story, life.device_s)
         return replace(ending, made=outcome.made(life.job, fetched.recipe, stored, story))
 

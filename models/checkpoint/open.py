@@ -140,9 +140,17 @@ def _tensors(path: Path, found: object) -> Mapping[str, Tensor]:
     tensors = {str(name): each for name, each in found.items() if isinstance(each, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no tensors")
+    inflated = [name for name, each in tensors.items() if is_inflated(each)]
+    if inflated:
+        raise WeightsError(f"{path}: {inflated[0]} has more numbers than the file holds of it")
     if all(name.startswith(PARALLEL) for name in tensors):
         return {name.removeprefix(PARALLEL): each for name, each in tensors.items()}
     return tensors
+
+
+def is_inflated(tensor: Tensor) -> bool:
+    """Tell whether a tensor repeats what it is stored as; copies could be of any size."""
+    return tensor.nbytes > tensor.untyped_storage().nbytes()
 
 
 def _dtype(path: Path, name: str) -> torch.dtype:

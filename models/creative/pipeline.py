@@ -3,9 +3,10 @@
 Works on 8 bits a channel, as the endpoints do that it borrows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Self, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from models.checkpoint.manifest import LocalWeights
+from models.creative.brought import BASE, Brought, blaming, read_brought
 from models.creative.options import CreativeOptions
 from models.creative.recipe import RESTORER, Recipe, plan, restoration
 from models.creative.schema import CreativeRequest
@@ -26,10 +28,10 @@ from models.diffusion.lora import Adapted, Lora, Weighted, read_lora
 from models.diffusion.noise import SeededNoise
 from models.diffusion.prompts import take_tags
 from models.diffusion.safety import SafetyChecker, load_safety_checker
-from models.diffusion.stable import Files, StableDiffusion, load_stable_diffusion
+from models.diffusion.stable import Files, StableDiffusion, load_stable_diffusion, rebased
 from models.diffusion.stages import Stages
 from models.diffusion.texts import Texts
-from models.errors import ArgumentInvalid
+from models.errors import ArgumentInvalid, NotFinite
 from models.image import Picture, Pixels, to_8bit
 from models.schema import Size
 from models.tiling.fuse import Mosaic, balanced, side_bell, spread
@@ -110,27 +112,55 @@ class CreativeUpscaler:
         """
         self._check(request)
         stages, pixels = Stages(context), to_8bit(picture).pixels
+        brought = read_brought(request, context.files, self.model, self.adapted)
         size = Size(picture.width, picture.height)
         recipe = plan(request, size, text=request.prompt or "")
         prepared = self._prepare(pixels, recipe, request, stages)
-        loras = self._loras(recipe)
-        with self.adapted.also(loras):
-            kit = Kit(model=self.model, texts=self.texts, loras=loras)
+        with self._kit(recipe, request, brought, context) as kit, _blaming_nan(brought):
             made = self._diffuse(prepared, recipe, request, kit, stages)
         flagged = self._is_flagged(made, request, stages)
         context.progress(1.0, "decoding")
         return Result(
-            images=(np.zeros_like(made) if flagged else made,), seed=context.seed, flagged=flagged
+            images=(np.zeros_like(made) if flagged else made,),
+            seed=context.seed,
+            flagged=flagged,
+            notes=self._notes(recipe, brought),
         )
 
     def _check(self, request: CreativeRequest) -> None:
         if not (request.skip_ccsr or self.options.ccsr):
             reason = "skip_ccsr: CCSR is not installed here; set skip_ccsr to true"
             raise ArgumentInvalid(reason, field="skip_ccsr")
-        for name in ("base_model_url", "additional_lora_url", "additional_embedding_url"):
-            if getattr(request, name) is not None:
-                reason = f"{name}: files of requests are not used yet; leave it out"
-                raise ArgumentInvalid(reason, field=name)
+
+    def _notes(self, recipe: Recipe, brought: Brought) -> dict[str, Any]:
+        """Return what the job's record says beside its result."""
+        notes: dict[str, Any] = {}
+        if recipe.firmness and self.model.steered.controlnet is None:
+            notes["shape_preservation"] = "ignored: no ControlNet for this model is installed"
+        if brought.ignored:
+            notes["additional_lora_layers_ignored"] = brought.ignored
+        return notes
+
+    @contextmanager
+    def _kit(
+        self, recipe: Recipe, request: CreativeRequest, brought: Brought, context: Context
+    ) -> Iterator[Kit]:
+        """Have the networks as a job wants them; nothing of it is left behind."""
+        context.check_cancelled()
+        model, adapted, texts = self.model, self.adapted, self.texts
+        if brought.base is not None:
+            with blaming(BASE, brought.base):
+                model = rebased(model, brought.base, dtype=model.steered.unet.dtype)
+            adapted = Adapted(model.adaptable())
+        if brought.fields:
+            known = [brought.inversion] if brought.inversion is not None else []
+            texts = Texts(model.towers(), known, projection=model.projection)
+        loras = self._loras(recipe)
+        if brought.lora is not None and request.additional_lora_scale:
+            scale = request.additional_lora_scale
+            loras.append(Weighted(lora=brought.lora, unet=scale, text=scale))
+        with adapted.also(loras):
+            yield Kit(model=model, texts=texts, loras=loras)
 
     def _loras(self, recipe: Recipe) -> list[Weighted]:
         if self.detail is None or not recipe.detail:
@@ -238,6 +268,19 @@ class CreativeUpscaler:
             return False
         stages.context.check_cancelled()
         return self.safety.flags(pixels)
+
+
+@contextmanager
+def _blaming_nan(brought: Brought) -> Iterator[None]:
+    """Make it the request's fault where networks make no numbers with weights that it brought."""
+    try:
+        yield
+    except NotFinite as exc:
+        if not brought.fields:
+            raise
+        field = brought.fields[0]
+        reason = f"{field}: with {' and '.join(brought.fields)} the networks make NaN or infinity"
+        raise ArgumentInvalid(reason, field=field) from exc
 
 
 def _grown(pixels: Pixels, size: Size) -> Pixels:

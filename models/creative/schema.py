@@ -1,12 +1,13 @@
 """The request of ``fal-ai/creative-upscaler``. Torch-free."""
 
 from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
 from models.creative.recipe import padded, restoration, target
 from models.errors import ArgumentInvalid, ImageTooLarge, ImageTooSmall
-from models.schema import FileUrl, OutputFormat, Size, UpscaleRequest
+from models.schema import FileField, OutputFormat, Size, UpscaleRequest
 
 LONGEST_INPUT = 2048
 """Pixels of the input's longer side, unless the limits are overridden."""
@@ -19,6 +20,13 @@ LEAST_SIDE = 16
 """Pixels of a side of the input."""
 MOST_ASPECT = 16
 """How many times longer than the other a side may be."""
+
+
+GIBIBYTE = 2**30
+
+BaseUrl = Annotated[str, FileField(weights_bytes=8 * GIBIBYTE), Field(min_length=1)]
+LoraUrl = Annotated[str, FileField(weights_bytes=2 * GIBIBYTE), Field(min_length=1)]
+EmbeddingUrl = Annotated[str, FileField(weights_bytes=GIBIBYTE // 16), Field(min_length=1)]
 
 
 class ModelType(StrEnum):
@@ -105,17 +113,17 @@ class CreativeRequest(UpscaleRequest):
             f"{MOST_PIXELS / 1e6:.1f} megapixels, up to {MOST_PIXELS_OVERRIDDEN // 10**6}."
         ),
     )
-    base_model_url: FileUrl | None = Field(
+    base_model_url: BaseUrl | None = Field(
         default=None,
         description="A checkpoint of the chosen Stable Diffusion to use instead of the usual one.",
     )
-    additional_lora_url: FileUrl | None = Field(
+    additional_lora_url: LoraUrl | None = Field(
         default=None, description="A LoRA for the chosen Stable Diffusion."
     )
     additional_lora_scale: float = Field(
         default=1.0, ge=-2.0, le=2.0, description="How much of that LoRA is added."
     )
-    additional_embedding_url: FileUrl | None = Field(
+    additional_embedding_url: EmbeddingUrl | None = Field(
         default=None,
         description=(
             "A textual inversion; its file's name, without suffix, stands for it in prompts."

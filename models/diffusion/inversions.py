@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from models.checkpoint.open import is_inflated
 from models.errors import WeightsError
 
 MOST_VECTORS = 75
@@ -81,6 +82,8 @@ def _tensors(path: Path, found: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the file's tensors: one, or SDXL's two."""
     inner = found.get("string_to_param", found)
     tensors = {str(key): each for key, each in inner.items() if isinstance(each, Tensor)}
+    if any(is_inflated(each) for each in tensors.values()):
+        raise WeightsError(f"{path.name} says that it holds more numbers than it does")
     if set(tensors) == set(TOWERS) or len(tensors) == 1:
         return {key: each.detach().float() for key, each in tensors.items()}
     listed = ", ".join(sorted(tensors)[:5]) or "no tensor"

@@ -5,10 +5,11 @@ weight. Layers are named in kohya's way: `lora_unet_` or `lora_te_` and the modu
 underscores for dots, in diffusers' names or in those of the first checkpoints.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -47,6 +48,18 @@ class Delta:
     up: Tensor
     mid: Tensor | None
     scale: float
+
+    def fits(self, shape: torch.Size) -> bool:
+        """Tell whether it can change a weight of this shape."""
+        rank = self.down.shape[0] if self.down.ndim > 1 else 0
+        if self.up.ndim < 2 or not rank or self.up.shape[1] != rank:
+            return False
+        if self.up.shape[0] != shape[0]:
+            return False
+        if self.mid is None:
+            return self.down[0].numel() * self.up[0, 0].numel() == math.prod(shape[1:])
+        wanted = (rank, rank, *shape[2:])
+        return tuple(self.mid.shape) == wanted and self.down[0].numel() == shape[1]
 
     def change(self, shape: torch.Size, device: torch.device) -> Tensor:
         """Return what is added to a weight of this shape, float32.
@@ -138,6 +151,10 @@ def _delta(parts: Mapping[str, Tensor], layer: str, name: str) -> Delta:
     if "lora_down.weight" not in parts or "lora_up.weight" not in parts:
         raise WeightsError(f"{name}: {layer} has only {', '.join(sorted(parts))}")
     down = parts["lora_down.weight"]
+    if down.ndim < 2 or not len(down):
+        raise WeightsError(f"{name}: {layer} has a matrix of the shape {tuple(down.shape)}")
+    if any(parts[each].numel() != 1 for each in ("scale", "alpha") if each in parts):
+        raise WeightsError(f"{name}: the scale of {layer} is not one number")
     if "scale" in parts:
         scale = float(parts["scale"])
     else:
@@ -145,6 +162,17 @@ def _delta(parts: Mapping[str, Tensor], layer: str, name: str) -> Delta:
     return Delta(
         down=down, up=parts["lora_up.weight"], mid=parts.get("lora_mid.weight"), scale=scale
     )
+
+
+def _check_delta(name: str, module: str, delta: Delta, weight: Tensor) -> None:
+    if not delta.fits(weight.shape):
+        raise WeightsError(
+            f"{name}: {module} has the shape {tuple(weight.shape)} here, and another there; a LoRA "
+            "made for another kind of model can't be used"
+        )
+    parts = [each for each in (delta.down, delta.up, delta.mid) if each is not None]
+    if not (math.isfinite(delta.scale) and all(each.isfinite().all() for each in parts)):
+        raise WeightsError(f"{name}: {module} holds NaN or infinity; get the file again")
 
 
 class Adapted:
@@ -171,6 +199,34 @@ class Adapted:
         self._pristine: dict[tuple[str, str], Tensor] = {}
         self._always = tuple(always)
         self._merge(self._always)
+
+    def fitting(self, lora: Lora) -> tuple[Lora, int]:
+        """Return a LoRA without the layers that are not in these networks, and how many those are.
+
+        Raises:
+            WeightsError: It has none that are, or one of another shape, or of no numbers.
+        """
+        deltas: dict[str, dict[str, Delta]] = {}
+        spare = 0
+        for network, changes in lora.deltas.items():
+            if network not in self._modules:
+                raise WeightsError(
+                    f"{lora.name}: it changes a second text encoder, which this model lacks; a "
+                    "LoRA made for another kind of model can't be used"
+                )
+            for module, delta in changes.items():
+                weight = getattr(self._modules[network].get(module), "weight", None)
+                if not isinstance(weight, Tensor):
+                    spare += 1
+                    continue
+                _check_delta(lora.name, module, delta, weight)
+                deltas.setdefault(network, {})[module] = delta
+        if not deltas:
+            raise WeightsError(
+                f"{lora.name}: none of its {spare} layers is in this model; a LoRA made for "
+                "another kind of model can't be used"
+            )
+        return replace(lora, deltas=deltas), spare
 
     @contextmanager
     def also(self, more: Sequence[Weighted]) -> Iterator[None]:

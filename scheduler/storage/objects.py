@@ -129,3 +129,17 @@ class Store(Protocol):
 def checksum_text(crc: int) -> str:
     """Spell a CRC-32 as `Stored.checksum` has it."""
     return f"crc32:{crc:08x}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stream:
+    """An object that is read once, from its beginning.
+
+    Attributes:
+        version: What its store says to tell these bytes from others of the same address, such as an
+            ETag; empty where it says nothing.
+        blocks: Its bytes; raises like `Storage.read`.
+    """
+
+    version: str
+    blocks: Iterator[bytes]

@@ -2,22 +2,29 @@
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from models.errors import RequestError
-from scheduler.errors import DestinationUnwritable, ObjectMissing, StorageRefused
+from scheduler.errors import (
+    DestinationUnwritable,
+    ObjectMissing,
+    ObjectTooLarge,
+    StorageRefused,
+)
 from scheduler.storage import fence
 from scheduler.storage.address import Address, parse_address
 from scheduler.storage.files import FileStore, confined, is_same_file, remove_if_empty
-from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored
+from scheduler.storage.objects import Blob, ObjectInfo, Store, Stored, Stream
 from scheduler.storage.web import WebStore
 
 if TYPE_CHECKING:
     from scheduler.settings import Settings
     from scheduler.storage.s3 import S3Store
 
+MEBIBYTE = 2**20
 PROBE = ".enlarger-write-check"
 """One fixed name: where credentials may write but not delete, a single probe is left, not many."""
 
@@ -75,6 +82,30 @@ class Storage:
         """
         place = parse_address(address)
         return self._store(place).open(place, start=start, version=version, etag=etag)
+
+    @contextmanager
+    def stream(self, address: str, *, max_bytes: int, timeout_s: float) -> Iterator[Stream]:
+        """Open an object, however large, to be read once; of a web address nothing is read before.
+
+        Args:
+            address: Which object.
+            max_bytes: Refuse larger ones, before reading them where their store tells.
+            timeout_s: The longest that all of it may take, of a web address.
+
+        Raises:
+            EnlargerError: As `read`.
+        """
+        place = parse_address(address)
+        store = self._store(place)
+        if isinstance(store, WebStore):
+            with store.stream(str(place), max_bytes=max_bytes, timeout_s=timeout_s) as stream:
+                yield stream
+            return
+        found = store.stat(place, version=None)
+        if found.size > max_bytes:
+            raise ObjectTooLarge(f"{address}: has more than {max_bytes:,} bytes, the limit")
+        with store.open(place, start=0, version=None, etag=found.etag) as body:
+            yield Stream(version=found.etag, blocks=iter(partial(body.read, MEBIBYTE), b""))
 
     def write(
         self,

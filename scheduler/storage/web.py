@@ -4,6 +4,7 @@ import io
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -23,7 +24,7 @@ from scheduler.errors import (
 )
 from scheduler.guard import Target, parse_url, resolve
 from scheduler.storage.address import Address
-from scheduler.storage.objects import Blob, ObjectInfo, Stored
+from scheduler.storage.objects import Blob, ObjectInfo, Stored, Stream
 
 if TYPE_CHECKING:
     from scheduler.settings import Settings
@@ -35,6 +36,17 @@ MISSING = {404, 410}
 DENIED = {401, 403, 407}
 PASSING = {408, 425, 429}
 """Refusals that another attempt may not meet; as all of 5xx."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebStream(Stream):
+    """What a server answers.
+
+    Attributes:
+        content_type: What it says that it is.
+    """
+
+    content_type: str | None
 
 
 class WebStore:
@@ -59,12 +71,31 @@ class WebStore:
         return blob
 
     def _read_once(self, url: str, max_bytes: int) -> Blob:
-        deadline = time.monotonic() + self._settings.download_timeout_s
+        with self.stream(
+            url, max_bytes=max_bytes, timeout_s=self._settings.download_timeout_s
+        ) as stream:
+            data = b"".join(stream.blocks)
+            return Blob(
+                data=data,
+                etag=f"sha256:{sha256(data).hexdigest()}",
+                content_type=stream.content_type,
+            )
+
+    @contextmanager
+    def stream(self, url: str, *, max_bytes: int, timeout_s: float) -> Iterator[WebStream]:
+        """Open what a URL names in the end, to be read once; see `Storage.stream`."""
+        deadline = time.monotonic() + timeout_s
         for _ in range(MOST_REDIRECTS + 1):
             target = parse_url(url)
             with self._asked(target) as response:
                 if response.status not in REDIRECTS:
-                    return _blob(response, target, max_bytes, deadline)
+                    _check(response, target, max_bytes)
+                    yield WebStream(
+                        version=_version(response),
+                        blocks=_blocks(response, target, max_bytes, deadline),
+                        content_type=response.headers.get("Content-Type"),
+                    )
+                    return
                 url = urljoin(str(target), response.headers.get("Location", ""))
         raise StorageRefused(f"{_plain(target)}: redirects more than {MOST_REDIRECTS} times")
 
@@ -82,6 +113,7 @@ class WebStore:
                         "Host": target.authority,
                         "User-Agent": "enlarger",
                         "Accept-Encoding": "identity",
+                        **self._token(target),
                     },
                     retries=False,
                     redirect=False,
@@ -93,6 +125,13 @@ class WebStore:
                     response.close()
             except urllib3.exceptions.HTTPError as exc:
                 raise StorageUnavailable(f"{_plain(target)}: {exc}") from exc
+
+    def _token(self, target: Target) -> dict[str, str]:
+        """Return what the operator's token for this very host adds to a request."""
+        token = self._settings.source_tokens.get(target.host)
+        if token is None or target.scheme != "https":
+            return {}
+        return {"Authorization": f"Bearer {token.get_secret_value()}"}
 
     def stat(self, place: Address, *, version: str | None) -> ObjectInfo:
         """Describe what a URL names, by reading it: servers' HEAD is not to be relied on."""
@@ -169,13 +208,11 @@ def _pool(target: Target, address: str, timeout: urllib3.Timeout) -> urllib3.HTT
     )
 
 
-def _blob(
-    response: urllib3.BaseHTTPResponse, target: Target, max_bytes: int, deadline: float
-) -> Blob:
-    """Read an answer to its end.
+def _check(response: urllib3.BaseHTTPResponse, target: Target, max_bytes: int) -> None:
+    """Refuse an answer by its head.
 
     Raises:
-        EnlargerError: The status is none of success, the file is too large, or it never ends.
+        EnlargerError: The status is none of success, or the file is too large.
     """
     if response.status != 200:
         _refuse_status(response.status, target)
@@ -184,19 +221,30 @@ def _blob(
     promised = response.headers.get("Content-Length", "")
     if promised.isdigit() and int(promised) > max_bytes:
         _refuse_size(target, max_bytes)
-    data = bytearray()
+
+
+def _version(response: urllib3.BaseHTTPResponse) -> str:
+    headers = response.headers
+    return headers.get("ETag") or headers.get("Last-Modified") or ""
+
+
+def _blocks(
+    response: urllib3.BaseHTTPResponse, target: Target, max_bytes: int, deadline: float
+) -> Iterator[bytes]:
+    """Yield an answer's bytes.
+
+    Raises:
+        EnlargerError: The file is too large, or it never ends.
+    """
+    left = max_bytes
     # What has come, however little: to wait for whole pieces would be to wait for who sends slowly.
     while piece := response.read1(PIECE_BYTES, decode_content=False):
-        data += piece
-        if len(data) > max_bytes:
+        left -= len(piece)
+        if left < 0:
             _refuse_size(target, max_bytes)
         if time.monotonic() > deadline:
             raise StorageUnavailable(f"{_plain(target)}: took too long; nothing was kept")
-    return Blob(
-        data=bytes(data),
-        etag=f"sha256:{sha256(data).hexdigest()}",
-        content_type=response.headers.get("Content-Type"),
-    )
+        yield piece
 
 
 def _refuse_status(status: int, target: Target) -> NoReturn:

@@ -7,6 +7,7 @@ import pytest
 
 from models.errors import RequestError
 from scheduler import errors
+from scheduler.guard import parse_url
 from scheduler.settings import Settings
 from scheduler.storage import Storage, open_storage
 from tests.faulty_http import Request, faulty_http
@@ -174,3 +175,22 @@ def test_messages_leave_a_signed_query_out():
         read(f"{faulty.url}/a?X-Amz-Signature=secret")
 
     assert "secret" not in str(caught.value)
+
+
+def test_a_token_goes_to_its_host_only_and_never_in_the_clear():
+    asked: list[str | None] = []
+
+    def answer(request: Request, _) -> None:
+        asked.append(request.handler.headers.get("Authorization"))
+        request.answer(200, DATA)
+
+    with faulty_http(answer) as faulty:
+        read(faulty.url, source_tokens={"127.0.0.1": "secret"})
+
+    web = make_storage(source_tokens={"models.example": "secret"})._stores.web
+    tokens = [
+        web._token(parse_url(url))
+        for url in ("https://models.example/a", "https://example/a", "http://models.example/a")
+    ]
+    assert asked == [None], "by http no token is sent"
+    assert tokens == [{"Authorization": "Bearer secret"}, {}, {}]

@@ -200,7 +200,7 @@ def write_xl_lora(path: Path) -> Path:
     generator = torch.Generator().manual_seed(6)
     layers = {
         "lora_unet_input_blocks_4_1_transformer_blocks_0_attn1_to_q": (64, 64),
-        "lora_unet_middle_block_1_transformer_blocks_1_attn2_to_k": (192, 64),
+        "lora_unet_middle_block_1_transformer_blocks_0_attn2_to_k": (192, 64),
         "lora_te1_text_model_encoder_layers_0_self_attn_q_proj": (NARROW, NARROW),
         "lora_te2_text_model_encoder_layers_1_mlp_fc1": (WIDE, 4 * WIDE),
     }
