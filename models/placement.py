@@ -5,7 +5,7 @@ the one before it computes; or a whole network visits it. Weights never change, 
 back.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -218,28 +218,36 @@ def stream_blocks(network: nn.Module, blocks: Sequence[nn.Module], device: torch
 
 
 class Visitor:
-    """A whole network that lies on the host, and comes to a device for as long as it is needed.
+    """A whole network that lies on the host, and comes to a device for as long as it is needed."""
 
-    Where the device is the host itself, nothing moves.
-    """
+    def __init__(self, network: nn.Module, bring: Callable[[Tensor], Tensor]) -> None:
+        """Take a network that is at home.
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        """Leave a network on the host, where a GPU can copy it from quickly."""
-        self._device = device
-        for tensor in _tensors(network):
-            tensor.data = tensor.data.pin_memory() if device.type == "cuda" else tensor.data
+        Args:
+            network: On the host.
+            bring: Returns a tensor as the device has it.
+        """
         self._homes = [(tensor, tensor.data) for tensor in _tensors(network)]
+        self._bring = bring
 
     @contextmanager
     def here(self) -> Iterator[None]:
         """Have the network on the device for the length of a block."""
         try:
             for tensor, home in self._homes:
-                tensor.data = home.to(self._device, non_blocking=True)
+                tensor.data = self._bring(home)
             yield
-        finally:  # the weights never change: nothing is copied back
+        finally:
             for tensor, home in self._homes:
                 tensor.data = home
+
+
+def visitor_to(device: torch.device, network: nn.Module) -> Visitor:
+    """Have a network visit a device; where that is the host itself, nothing moves."""
+    if device.type == "cuda":  # which copies quickly from pinned memory only
+        for tensor in _tensors(network):
+            tensor.data = tensor.data.pin_memory()
+    return Visitor(network, lambda home: home.to(device, non_blocking=True))
 
 
 def _tensors(module: nn.Module) -> list[Tensor]:

@@ -22,7 +22,7 @@ from models.chain_of_zoom.text import tidied
 from models.chain_of_zoom.zoom import Words
 from models.diffusion.autoencoder import Tick, ignore
 from models.errors import WeightsError
-from models.placement import Visitor
+from models.placement import visitor_to
 
 INSTRUCTION = (
     "You are shown two images. The second one is an enlarged part of the first one. Knowing the "
@@ -192,7 +192,7 @@ class Prompter:
     def __init__(self, network: Any, vocabulary: Vocabulary, device: torch.device) -> None:  # noqa: ANN401
         """Take a network that lies on the host and computes on a device."""
         self._network, self._vocabulary, self._device = network, vocabulary, device
-        self._visitor = Visitor(network, device)
+        self._visitor = visitor_to(device, network)
 
     @contextmanager
     def present(self) -> Iterator[Words]:

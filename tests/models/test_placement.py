@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from models.placement import BlockStream, StraightLane, resting_place, stream_blocks
+from models.placement import (
+    BlockStream,
+    StraightLane,
+    Visitor,
+    resting_place,
+    stream_blocks,
+    visitor_to,
+)
 
 CPU = torch.device("cpu")
 
@@ -84,6 +91,19 @@ def test_each_block_is_copied_once_a_picture_and_the_next_ones_first_meanwhile()
     assert lane.sent == [*order, order[0]]
 
 
+def test_a_block_that_is_called_for_several_pictures_in_turn_comes_once():
+    visiting, lane = network(3), LateLane()
+    expected = [network(3)(picture) for picture in torch.eye(2, 6).split(1)]
+    BlockStream(visiting.blocks, CPU, lane)
+
+    read = [visiting.before(picture) * visiting.scale for picture in torch.eye(2, 6).split(1)]
+    for block in visiting.blocks:
+        read = [each + block(each) for each in read]
+
+    assert len(lane.sent) == 3 + 1
+    torch.testing.assert_close(read, expected, rtol=0, atol=0)
+
+
 def test_no_more_than_two_rooms_are_used():
     visiting = network(6)
     BlockStream(visiting.blocks, CPU, StraightLane())
@@ -123,6 +143,37 @@ def test_only_blocks_are_given_rooms():
     torch.testing.assert_close(placed(torch.ones(1, 6)), network(3)(torch.ones(1, 6)))
 
 
+@torch.inference_mode()
+def test_a_visitor_goes_home_again_and_what_it_shares_stays_shared():
+    visiting, picture = network(2), torch.randn(1, 6)
+    visiting.blocks[1] = visiting.blocks[0]
+    expected, homes = visiting(picture), [each.data_ptr() for each in visiting.parameters()]
+
+    with Visitor(visiting, torch.clone).here():
+        there = [each.data_ptr() for each in visiting.parameters()]
+        found = visiting(picture)
+
+    assert set(there).isdisjoint(homes)
+    assert visiting.blocks[1][0].weight is visiting.blocks[0][0].weight
+    assert [each.data_ptr() for each in visiting.parameters()] == homes
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+def test_a_visitor_for_whom_there_is_no_room_goes_home():
+    visiting, room = network(2), iter(range(3))
+    homes = [each.data_ptr() for each in visiting.parameters()]
+
+    def bring(home: Tensor) -> Tensor:
+        if next(room, None) is None:
+            raise torch.OutOfMemoryError
+        return home.clone()
+
+    with pytest.raises(torch.OutOfMemoryError), Visitor(visiting, bring).here():
+        pass
+
+    assert [each.data_ptr() for each in visiting.parameters()] == homes
+
+
 def test_pictures_rest_where_there_is_only_one_place():
     assert resting_place(2**60, CPU) == CPU
 
@@ -138,6 +189,20 @@ def test_blocks_visit_a_real_device():
 
     for _ in range(3):
         torch.testing.assert_close(visiting(picture), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@torch.inference_mode()
+def test_a_network_visits_a_real_device():
+    picture, visiting = torch.randn(4, 6).cuda(), network(3)
+    expected = network(3).cuda()(picture)
+    visitor = visitor_to(picture.device, visiting)
+
+    for _ in range(3):
+        with visitor.here():
+            torch.testing.assert_close(visiting(picture), expected)
+        assert not visiting.before.weight.is_cuda
 
 
 def _fail(*_):
