@@ -40,8 +40,11 @@ def printable(text: str, *, keep: str = "") -> str:
 def readable(address: str) -> str:
     """Return an address as people write it.
 
-    A local one is its path, relative to the working folder where that is shorter.
+    A local one is its path, relative to the working folder where that is shorter. The batch of a
+    day's requests has no address for its source, but a name, which stays as it is.
     """
+    if "://" not in address:
+        return printable(address)
     place = parse_address(address)
     if place.scheme != "file":
         return printable(address)

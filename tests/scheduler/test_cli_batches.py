@@ -7,7 +7,8 @@ from uuid import UUID
 import pytest
 
 from models.catalog import ENDPOINTS
-from scheduler.ledger import batches, jobs
+from scheduler.ledger import batches, feeds, jobs, requests
+from scheduler.ledger.feeds import Feed
 from scheduler.ledger.jobs import Ending, Ticket
 from scheduler.ledger.periods import job_id
 from scheduler.ledger.session import Ledger
@@ -37,12 +38,17 @@ def lines(text: str) -> list[dict[str, object]]:
 
 
 def test_status_shows_the_batches(settings: Settings, ledger: Ledger, batch: UUID) -> None:
+    over_http = Feed(name=requests.FEED, endpoint=ENDPOINT, destination="s3://files/results/")
+    with ledger.begin() as session:
+        feeds.append(session, over_http, [make_row(0)])
+
     answer = enlarger("status", settings=settings)
 
     assert answer.code == 0
     assert batch.hex[-8:] in answer.out
     assert "2/4" in answer.out
     assert "/photos/" in answer.out
+    assert "requests" in answer.out
 
 
 def test_status_on_a_narrow_terminal_is_a_line_for_each_figure(
