@@ -5,6 +5,7 @@ Redis is a hint. A message may be lost, doubled, late or out of order; the ledge
 
 import base64
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, cast
@@ -26,6 +27,10 @@ SENTINEL = "sentinel"
 HURRY = "hurry"
 """The channel on which workers are told to beat at once."""
 PUBLISH_AT_ONCE = 500
+READ_SINCE = (0, 1, 0)
+"""The first version whose workers read what is published here: a task whose only argument is a list
+of (job id, epoch). Whoever changes that changes this, goes on reading what was recorded of earlier
+versions, and adds an argument: by that an older worker knows that the message isn't for it."""
 UNAVAILABLE = (
     redis.ConnectionError,
     redis.TimeoutError,
@@ -169,6 +174,12 @@ def _publish_one(app: Celery, producer: Any, queue: str, bundle: Sequence[Ticket
         retry=False,
         **message.properties,
     )
+
+
+def reads(version: str) -> bool:
+    """Tell whether workers of a version read what is published here."""
+    numbers = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return numbers is not None and tuple(map(int, numbers.groups())) >= READ_SINCE
 
 
 def tickets_of(wire: Sequence[Sequence[Any]]) -> list[Ticket]:

@@ -177,12 +177,15 @@ class Dispatcher:
     def _seats(
         self, session: Session, handed: Sequence[Handed], claimants: dict[str, list[Claimant]]
     ) -> list[Seat]:
-        """Return the living workers, and the queues of pipelines that none of them can serve."""
+        """Return the living workers, and the queues of pipelines that none of them can serve.
+
+        Workers too old for our messages finish what they have, and are given nothing.
+        """
         costs = {each.batch_id: each.cost_s for found in claimants.values() for each in found}
         held = defaultdict[UUID | str, float](float)
         for job in handed:  # those of paused batches count, too
             held[job.worker_id or job.pipeline] += costs.get(job.batch_id, UNKNOWN_COST_S)
-        workers = fleet.serving(session)
+        workers = [each for each in fleet.serving(session) if broker.reads(each.version)]
         self._last = {each.id: self._last[each.id] for each in workers if each.id in self._last}
         seats = [
             Seat(

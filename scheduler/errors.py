@@ -28,6 +28,7 @@ EnlargerError
 │   ├── ResultForgotten       a result that was not to be kept, and is not there any more
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
 │   ├── BatchUnknown
+│   ├── RevisionUnknown       no migration that the database has passed
 │   ├── ApiRefused            an API that was asked instead of the ledger says no
 │   ├── SubscriptionUnknown
 │   ├── EventUnknown          no type of events that one can subscribe to
@@ -151,6 +152,10 @@ class KeyReused(RequestError):
 
 class NobodyReady(RequestError):
     """Workers are there, and each says why it can't serve the endpoint."""
+
+
+class RevisionUnknown(RequestError):
+    """The database has passed no migration of this name."""
 
 
 class FileRefused(RequestError):

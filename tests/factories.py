@@ -7,6 +7,7 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from models.version import VERSION
 from scheduler.ledger import batches, fleet, intake
 from scheduler.ledger.batches import Submission
 from scheduler.ledger.fleet import Self
@@ -83,7 +84,7 @@ def make_worker(
         "name": name,
         "device": "cpu",
         "memory_bytes": 2**30,
-        "version": "0",
+        "version": VERSION,
         "ready": (ENDPOINT,),
     }
     worker = Self(**fields | overrides)

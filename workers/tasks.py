@@ -25,12 +25,18 @@ def register(app: Celery, run: Callable[[Sequence[Ticket]], None]) -> None:
         shared=False,
         Request=Acknowledging,
     )
-    def upscale(bundle: Sequence[Sequence[Any]] = ()) -> None:
+    def upscale(
+        bundle: Sequence[Sequence[Any]] = (), *newer: object, **still_newer: object
+    ) -> None:
         """Run the jobs of a bundle that are still ours to run; delivery is at least once.
 
         Never raises: the engine writes every outcome to the ledger, which decides about another
         attempt and when. Celery's own retries and ETAs are not used.
         """
+        if newer or still_newer:
+            # Of a newer scheduler: the sweeper puts the jobs back, for a worker that can read it.
+            log.warning("message.newer", remedy="upgrade this worker")
+            return
         try:
             tickets = broker.tickets_of(bundle)
         except (TypeError, ValueError) as exc:

@@ -29,6 +29,25 @@ def upgrade() -> None:
 
 
 @db.command()
+@click.argument("revision")
+def downgrade(revision: str) -> None:
+    """Take the newest migrations back, down to REVISION, before an older version is run again.
+
+    What only they could keep is lost. Stop every process of the newer version first: a scheduler
+    brings the schema up again when it starts.
+
+    \b
+    Example:
+      enlarger db downgrade 0016
+    """
+    from scheduler.ledger import session
+    from scheduler.settings import load
+
+    session.downgrade(load(), revision)
+    click.echo(f"The schema is at {revision}.", err=True)
+
+
+@db.command()
 def check() -> None:
     """Say whether the schema is up to date; exit 1 if it is not.
 

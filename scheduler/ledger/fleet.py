@@ -163,13 +163,16 @@ class Serving(NamedTuple):
     """What a worker can serve, and what of it is on its device."""
 
     id: UUID
+    version: str
     ready: dict[str, Any]
     resident: dict[str, Any]
 
 
 def serving(session: Session) -> list[Serving]:
     """Return of the workers that have not stopped what dispatching needs, by name."""
-    wanted = select(Worker.id, Worker.ready, Worker.resident).where(Worker.stopped_at.is_(None))
+    wanted = select(Worker.id, Worker.version, Worker.ready, Worker.resident).where(
+        Worker.stopped_at.is_(None)
+    )
     return [Serving(*row) for row in session.execute(wanted.order_by(Worker.name))]
 
 

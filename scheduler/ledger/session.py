@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -15,8 +16,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
 from sqlalchemy.pool import NullPool
 
-from scheduler.errors import LedgerUnavailable, SettingsInvalid
+from scheduler.errors import LedgerUnavailable, RevisionUnknown, SettingsInvalid
 from scheduler.settings import Settings
+
+log = structlog.get_logger()
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 NO_DATABASE = (
@@ -153,9 +156,43 @@ def migrations(settings: Settings) -> Config:
 
 
 def upgrade(settings: Settings) -> None:
-    """Bring the database to the newest schema; safe to call from several processes at once."""
+    """Bring the database to the newest schema; safe to call from several processes at once.
+
+    A schema that is newer than this version is left as it is: while a system is being upgraded,
+    the older processes work on (see docs/operations.md).
+    """
+    found, _ = revisions(settings)
+    if found is not None and not _is_known(settings, found):
+        log.warning("schema.newer", found=found, remedy="upgrade this process, too")
+        return
     with unavailable_mapped():
         command.upgrade(migrations(settings), "head")
+
+
+def _is_known(settings: Settings, revision: str) -> bool:
+    script = ScriptDirectory.from_config(migrations(settings))
+    return revision in {each.revision for each in script.walk_revisions()}
+
+
+def downgrade(settings: Settings, revision: str) -> None:
+    """Take migrations back, down to a revision that the database has passed.
+
+    Raises:
+        RevisionUnknown: It has not, or there is none of that name.
+        LedgerUnavailable: The server does not answer; nothing was changed.
+    """
+    script = ScriptDirectory.from_config(migrations(settings))
+    found, _ = revisions(settings)
+    passed = (
+        [] if found is None else [each.revision for each in script.iterate_revisions(found, "base")]
+    )
+    if revision not in passed:
+        known = ", ".join(passed)
+        raise RevisionUnknown(
+            f"revision: {revision!r} is none that the database passed; it passed {known}"
+        )
+    with unavailable_mapped():
+        command.downgrade(migrations(settings), revision)
 
 
 def revisions(settings: Settings) -> tuple[str | None, str | None]:

@@ -15,6 +15,7 @@ from typing import Any
 
 from uuid_utils.compat import uuid7
 
+from models.version import VERSION
 from scheduler import broker
 from scheduler.ledger import fleet
 from scheduler.ledger.jobs import Ending
@@ -78,7 +79,7 @@ def main(placement: str, count_file: Path) -> None:
             name=count_file.name,
             device="pretended",
             memory_bytes=1,
-            version="0",
+            version=VERSION,
             ready=PIPELINES,
             resident=resident,
         )

@@ -18,6 +18,7 @@ from uuid import UUID
 import redis
 from uuid_utils.compat import uuid7
 
+from models.version import VERSION
 from scheduler import broker
 from scheduler.ledger import fleet, jobs
 from scheduler.ledger.fleet import Self
@@ -174,7 +175,7 @@ def _described(name: str) -> Self:
         name=name,
         device="cuda:0 pretended",
         memory_bytes=2**36,
-        version="0",
+        version=VERSION,
         ready=(ENDPOINT,),
         resident={ENDPOINT: 2**30},
     )
