@@ -1,6 +1,7 @@
 """What comes while something is being written is written together, next.
 
-Nobody waits for company.
+Who comes alone is written at once. While that is under way the others wait for it, or until there
+are enough of them for another call: for fewer it would cost more than it hastens.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ class Gathering(Generic[Item, Result]):
         write: Runs on a thread; returns for each item its result, or the error to be raised to
             whoever has put it. Raises nothing itself.
         writers: How many threads write at once.
+        company: So many are worth a call beside one that is under way.
         at_once: Items for one call, at most.
     """
 
@@ -29,20 +31,22 @@ class Gathering(Generic[Item, Result]):
         write: Callable[[Sequence[Item]], Sequence[Result | Exception]],
         *,
         writers: int,
+        company: int,
         at_once: int,
     ) -> None:
         self._write = write
         self._limiter = CapacityLimiter(writers)
         self._at_once = at_once
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
-        self._idle = writers
+        self._company = company
+        self._writers = self._idle = writers
         self._tasks: set[asyncio.Task[None]] = set()  # lest they are collected as garbage
 
     async def put(self, item: Item) -> Result:
         """Have an item written, and return its result or raise its error."""
         answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, answer))
-        if self._idle:
+        if self._idle == self._writers or (self._idle and len(self._waiting) >= self._company):
             self._idle -= 1
             task = asyncio.create_task(self._write_all())
             self._tasks.add(task)

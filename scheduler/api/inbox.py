@@ -1,7 +1,7 @@
 """Where submissions become rows: those that come at the same time share a transaction.
 
-While one is being committed, the next ones gather; nobody waits for company. If a transaction
-fails, its submissions are written one by one, so that a bad one fails alone.
+While one is being committed, the next ones gather. If a transaction fails, its submissions are
+written one by one, so that a bad one fails alone.
 """
 
 from collections import defaultdict
@@ -23,6 +23,8 @@ AT_ONCE = 64
 """Submissions in one transaction, which holds up the closing of its feeds."""
 WRITERS = 2
 """Transactions at once: while one waits for the disk, another is prepared."""
+COMPANY = 4
+"""Submissions that are worth another transaction, which costs as much as writing five."""
 
 Outcome: TypeAlias = Accepted | Exception
 
@@ -37,7 +39,7 @@ class Inbox:
     def __init__(self, ledger: Ledger, desk: Desk) -> None:
         self._ledger = ledger
         self._desk = desk
-        self._gathering = Gathering(self._write, writers=WRITERS, at_once=AT_ONCE)
+        self._gathering = Gathering(self._write, writers=WRITERS, company=COMPANY, at_once=AT_ONCE)
 
     async def submit(self, submission: Submission) -> Accepted:
         """Write a request, or find the one that was made under the same idempotency key.
