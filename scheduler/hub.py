@@ -147,11 +147,13 @@ def _download(file: File, folder: Path, revision: str | None) -> str | None:
         import huggingface_hub as hub
     except ImportError as exc:
         raise SettingsInvalid(NO_HUB) from exc
+    published = file.published or file.name
+    inside = folder / file.name.removesuffix(published)
     with _refused(file):
-        url = hub.hf_hub_url(file.repository, file.name, revision=revision)
+        url = hub.hf_hub_url(file.repository, published, revision=revision)
         commit = hub.get_hf_file_metadata(url).commit_hash
         hub.hf_hub_download(
-            file.repository, file.name, revision=commit or revision, local_dir=folder
+            file.repository, published, revision=commit or revision, local_dir=inside
         )
     return commit
 

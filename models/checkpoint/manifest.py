@@ -38,6 +38,7 @@ class File:
         sha256: Of its bytes; None where it is not known, until the first download fixes it.
         sha256_source: Who says so, where it is not the publisher.
         size_bytes: Where it is known.
+        published: Its name in the repository, where its local one has more folders before it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class File:
     sha256: str | None = None
     sha256_source: str | None = None
     size_bytes: int | None = None
+    published: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """What an operator chooses about the Creative upscaler. Torch-free."""
 
+from enum import StrEnum
+
 from pydantic import Field
 
 from models.checkpoint.manifest import Part, Variant
@@ -8,6 +10,18 @@ from models.creative.recipe import RESTORER
 from models.diffusion import weights as shared
 from models.diffusion.enlarging import Enlarger
 from models.options import NoOptions
+
+
+class Captioner(StrEnum):
+    """What writes the prompt where a request has none."""
+
+    BLIP2 = "blip2"
+    """BLIP-2 with a language model of 2.7 billion parameters, as the published endpoint."""
+    BLIP = "blip"
+    """The large BLIP: for small machines."""
+    NONE = "none"
+    """Nothing: the prompt is empty then, but for its suffix."""
+
 
 NAME = r"^[\w.-]+$"
 
@@ -24,6 +38,7 @@ class CreativeOptions(NoOptions):
             nothing for Stable Diffusion XL.
         ccsr: Whether pictures can be restored before; without, requests must skip that, and the
             endpoint needs no weights of CCSR's.
+        captioner: See there.
         enlarger: What enlarges where that is skipped.
         tile: The side of a tile of Stable Diffusion 1.5's latent, in cells of 8 pixels.
         sdxl_tile: Likewise of XL's.
@@ -38,6 +53,7 @@ class CreativeOptions(NoOptions):
     sdxl_detail_lora: str | None = Field(default=None, pattern=NAME)
     sdxl_controlnet: str | None = Field(default=None, pattern=NAME)
     ccsr: bool = Field(default=True)
+    captioner: Captioner = Field(default=Captioner.BLIP2)
     enlarger: Enlarger = Field(default=Enlarger.ESRGAN)
     tile: int = Field(default=96, ge=32, le=512, multiple_of=8)
     sdxl_tile: int = Field(default=128, ge=32, le=512, multiple_of=8)
@@ -48,7 +64,9 @@ class CreativeOptions(NoOptions):
     def parts(self, variant: Variant) -> tuple[Part, ...]:
         """Return the files that these choices need."""
         own = self._xl_parts() if variant.name == weights.SDXL else self._parts()
-        return (*own, shared.SAFETY) if self.safety_checker else own
+        safety = (shared.SAFETY,) if self.safety_checker else ()
+        said = weights.captioner(self.captioner) if self.captioner is not Captioner.NONE else ()
+        return (*own, *safety, *said)
 
     def _parts(self) -> tuple[Part, ...]:
         detail = (shared.lora(self.detail_lora),) if self.detail_lora else ()

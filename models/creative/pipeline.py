@@ -15,6 +15,8 @@ from torch import Tensor
 
 from models.checkpoint.manifest import LocalWeights
 from models.creative.brought import BASE, Brought, blaming, read_brought
+from models.creative.captions import Captioner, load_captioner
+from models.creative.options import Captioner as Kind
 from models.creative.options import CreativeOptions
 from models.creative.recipe import RESTORER, Recipe, plan, restoration
 from models.creative.schema import CreativeRequest
@@ -68,6 +70,7 @@ class CreativeUpscaler:
     adapted: Adapted
     detail: Lora | None
     safety: SafetyChecker | None
+    captioner: Captioner | None
     options: CreativeOptions
     variant: str
     levels: Discrete = field(default_factory=Discrete)
@@ -98,6 +101,11 @@ class CreativeUpscaler:
             safety=load_safety_checker(files["safety"], device=device, dtype=torch.float32)
             if options.safety_checker
             else None,
+            captioner=load_captioner(
+                options.captioner, files, device=device, dtype=model.steered.unet.dtype
+            )
+            if options.captioner is not Kind.NONE
+            else None,
             options=options,
             variant=weights.variant,
         )
@@ -114,7 +122,8 @@ class CreativeUpscaler:
         stages, pixels = Stages(context), to_8bit(picture).pixels
         brought = read_brought(request, context.files, self.model, self.adapted)
         size = Size(picture.width, picture.height)
-        recipe = plan(request, size, text=request.prompt or "")
+        caption = self._caption(request, pixels, stages)
+        recipe = plan(request, size, text=(request.prompt or "") if caption is None else caption)
         prepared = self._prepare(pixels, recipe, request, stages)
         with self._kit(recipe, request, brought, context) as kit, _blaming_nan(brought):
             made = self._diffuse(prepared, recipe, request, kit, stages)
@@ -124,7 +133,7 @@ class CreativeUpscaler:
             images=(np.zeros_like(made) if flagged else made,),
             seed=context.seed,
             flagged=flagged,
-            notes=self._notes(recipe, brought),
+            notes=self._notes(recipe, brought, caption),
         )
 
     def _check(self, request: CreativeRequest) -> None:
@@ -132,9 +141,18 @@ class CreativeUpscaler:
             reason = "skip_ccsr: CCSR is not installed here; set skip_ccsr to true"
             raise ArgumentInvalid(reason, field="skip_ccsr")
 
-    def _notes(self, recipe: Recipe, brought: Brought) -> dict[str, Any]:
+    def _caption(self, request: CreativeRequest, pixels: Pixels, stages: Stages) -> str | None:
+        """Return what stands for a missing prompt; None where there is one."""
+        if request.prompt and request.prompt.strip():
+            return None
+        stages.tell(0.0, "captioning")
+        if self.captioner is None:
+            return ""
+        return self.captioner.describe(pixels, stages.context.check_cancelled)
+
+    def _notes(self, recipe: Recipe, brought: Brought, caption: str | None) -> dict[str, Any]:
         """Return what the job's record says beside its result."""
-        notes: dict[str, Any] = {}
+        notes: dict[str, Any] = {"caption": caption} if caption else {}
         if recipe.firmness and self.model.steered.controlnet is None:
             notes["shape_preservation"] = "ignored: no ControlNet for this model is installed"
         if brought.ignored:

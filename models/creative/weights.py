@@ -35,13 +35,63 @@ XL_VAE = Part(
     files=(File(name="sdxl_vae.safetensors", repository="stabilityai/sdxl-vae", licence=MIT),),
 )
 
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+BSD = Licence(name="BSD-3-Clause", url="https://opensource.org/license/bsd-3-clause", free=True)
+CAPTIONERS = {
+    "blip2": (
+        "Salesforce/blip2-opt-2.7b",
+        MIT,
+        (
+            CONFIG,
+            TOKENIZER,
+            "model.safetensors.index.json",
+            "model-00001-of-00002.safetensors",
+            "model-00002-of-00002.safetensors",
+        ),
+    ),
+    "blip": (
+        "Salesforce/blip-image-captioning-large",
+        BSD,
+        (CONFIG, TOKENIZER, "model.safetensors"),
+    ),
+}
+"""The repositories of the networks that write captions, their terms as their pages state them (the
+language model in the first has Meta's own for OPT), and their files."""
+
+
+def captioner(kind: str) -> tuple[Part, ...]:
+    """Return the parts of a network that writes captions, in a folder of its name."""
+    repository, licence, names = CAPTIONERS[kind]
+    return tuple(
+        Part(
+            name=f"{kind} {name}",
+            files=(
+                File(
+                    name=f"{kind}/{name}",
+                    published=name,
+                    repository=repository,
+                    licence=licence,
+                ),
+            ),
+        )
+        for name in names
+    )
+
+
 MANIFEST = Manifest(
     name="creative",
     variants=(
         Variant(
             name=SD15,
-            parts=(base("juggernaut_reborn"), VAE, CONTROLNET, lora("more_details"), SAFETY),
+            parts=(
+                base("juggernaut_reborn"),
+                VAE,
+                CONTROLNET,
+                lora("more_details"),
+                SAFETY,
+                *captioner("blip2"),
+            ),
         ),
-        Variant(name=SDXL, parts=(xl_base(PUBLISHED), XL_VAE, SAFETY)),
+        Variant(name=SDXL, parts=(xl_base(PUBLISHED), XL_VAE, SAFETY, *captioner("blip2"))),
     ),
 )

@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from models.catalog import Endpoint, find, load
 from models.checkpoint.manifest import LocalWeights, look
+from models.options import NoOptions
 from models.schema import UpscaleRequest
 from models.upscaler import Context, Upscaler
 from tests.checkpoints import write_seedvr2
@@ -41,6 +42,9 @@ QUICK: dict[str, dict[str, object]] = {
 }
 """Arguments that make a request of an endpoint quick, where its defaults work on 512 pixels."""
 
+CHOSEN: dict[str, dict[str, object]] = {"fal-ai/creative-upscaler": {"captioner": "none"}}
+"""What an operator of small machines chooses, where the defaults take seconds to import."""
+
 
 def make_request(endpoint: Endpoint) -> UpscaleRequest:
     """Return a request of few arguments, and quick."""
@@ -68,7 +72,7 @@ def load_upscaler(endpoint: str, folder: Path) -> Upscaler:
     found = find(endpoint)
     return load(found.pipeline).load(
         _weights(found, folder / found.id),
-        options=found.options_class()(),
+        options=_options(found),
         device="cpu",
         dtype="float32",
     )
@@ -83,6 +87,10 @@ def lender(folder: Path) -> Callable[[str], Upscaler]:
     return lambda endpoint: shared_upscaler(endpoint, folder)
 
 
+def _options(endpoint: Endpoint) -> NoOptions:
+    return endpoint.options_class()(**CHOSEN.get(endpoint.id, {}))
+
+
 def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:
     """Write and find the files of an endpoint's default variant."""
     manifest = endpoint.manifest()
@@ -91,9 +99,7 @@ def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:
     if not folder.exists():
         WRITERS[manifest.name](folder)
     variant = manifest.variant(None)
-    return LocalWeights(
-        variant=variant.name, files=look(endpoint.options_class()().parts(variant), folder)
-    )
+    return LocalWeights(variant=variant.name, files=look(_options(endpoint).parts(variant), folder))
 
 
 def _borrow(endpoint: str) -> NoReturn:

@@ -24,7 +24,9 @@ def folder(tmp_path_factory):
 
 
 def load(folder, dtype="float32", **options) -> CreativeUpscaler:
-    chosen = CreativeOptions(**{"tile": 32, "enlarger": Enlarger.LANCZOS} | options)
+    chosen = CreativeOptions(
+        **{"tile": 32, "enlarger": Enlarger.LANCZOS, "captioner": "none"} | options
+    )
     files = look(chosen.parts(MANIFEST.variant(None)), folder)
     weights = LocalWeights(variant="SD_1_5", files=files)
     return CreativeUpscaler.load(weights, options=chosen, device="cpu", dtype=dtype)
@@ -244,13 +246,18 @@ def test_bfloat16_stays_near_float32(folder, undetailed):
 
 def test_options_name_the_files_that_are_needed():
     options = CreativeOptions(
-        sdxl_base="mine", sdxl_detail_lora="fine", sdxl_controlnet="steer", detail_lora=None
+        sdxl_base="mine",
+        sdxl_detail_lora="fine",
+        sdxl_controlnet="steer",
+        detail_lora=None,
+        captioner="blip",
     )
 
     sd15, xl = (
         [part.name for part in options.parts(MANIFEST.variant(name))] for name in (None, "SDXL")
     )
 
-    assert sd15 == ["base", "vae", "controlnet", "safety"]
-    assert xl == ["base", "vae", "controlnet", "lora fine", "safety"]
+    said = ["blip config.json", "blip tokenizer.json", "blip model.safetensors"]
+    assert sd15 == ["base", "vae", "controlnet", "safety", *said]
+    assert xl == ["base", "vae", "controlnet", "lora fine", "safety", *said]
     assert options.borrows() == ("fal-ai/ccsr", "enlarger/esrgan")

@@ -46,6 +46,7 @@ def load(folder, dtype="float32", **options) -> CreativeUpscaler:
             "sdxl_controlnet": "tile_xl",
             "sdxl_tile": 32,
             "safety_checker": False,
+            "captioner": "none",
             "enlarger": Enlarger.LANCZOS,
         }
         | options
