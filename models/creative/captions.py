@@ -19,7 +19,7 @@ from models.creative.weights import CONFIG, TOKENIZER
 from models.diffusion.safety import DEVIATION, MEAN
 from models.errors import WeightsError
 from models.image import Pixels
-from models.placement import Visitor
+from models.placement import visitor_to
 
 MOST_TOKENS = 40
 """Of a caption."""
@@ -41,7 +41,7 @@ class Captioner:
     def __init__(self, network: Any, tokenizer: Tokenizer, device: torch.device) -> None:  # noqa: ANN401
         """Take a network, what turns its tokens into words, and where it computes."""
         self._network, self._tokenizer, self._device = network, tokenizer, device
-        self._visitor = Visitor(network, device)
+        self._visitor = visitor_to(device, network)
 
     @torch.inference_mode()
     def describe(self, pixels: Pixels, tick: Callable[[], None]) -> str:
