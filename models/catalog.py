@@ -143,7 +143,7 @@ ENDPOINTS = {
             options="models.chain_of_zoom.options:ChainOfZoomOptions",
             tiled=True,
             batch_pixels=16_777_216,  # all images of all jobs wait in memory
-            batch_jobs=16,
+            batch_jobs=8,
         ),
         Endpoint(
             id="fal-ai/clarity-upscaler",

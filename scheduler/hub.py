@@ -81,6 +81,8 @@ def needed(
 def chosen(variant: Variant, names: tuple[str, ...]) -> list[File]:
     """Return the file of each part: one of `names` where it has one of these, else its first.
 
+    Those that the operator has to bring come last: a pull ends at the first that is not here.
+
     Raises:
         ArgumentInvalid: A name is that of no file of the variant.
     """
@@ -89,7 +91,8 @@ def chosen(variant: Variant, names: tuple[str, ...]) -> list[File]:
     if unknown:
         reason = f"file: {unknown[0]!r} is no file of {variant.name}; it has {', '.join(known)}"
         raise ArgumentInvalid(reason, field="file")
-    return [_preferred(part, names) for part in variant.parts]
+    found = (_preferred(part, names) for part in variant.parts)
+    return sorted(found, key=lambda file: file.repository is None)
 
 
 def _preferred(part: Part, names: tuple[str, ...]) -> File:

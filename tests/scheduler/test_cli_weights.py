@@ -48,6 +48,9 @@ def test_only_what_the_options_need_is_brought():
 
     assert all_ == variant
     assert {part.name.split()[0] for part in all_.parts if part not in few.parts} == {"language"}
+    by_hand = [file.repository is None for file in hub.chosen(all_, ())]
+    assert by_hand == sorted(by_hand)
+    assert sum(by_hand) == 3
     with pytest.raises(SettingsInvalid, match="fal-ai/chain-of-zoom: prompter: Input should be"):
         hub.needed(manifest, variant, {"fal-ai/chain-of-zoom": {"prompter": "llm"}})
 
