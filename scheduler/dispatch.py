@@ -185,18 +185,20 @@ class Dispatcher:
         held = defaultdict[UUID | str, float](float)
         for job in handed:  # those of paused batches count, too
             held[job.worker_id or job.pipeline] += costs.get(job.batch_id, UNKNOWN_COST_S)
-        workers = [each for each in fleet.serving(session) if broker.reads(each.version)]
-        self._last = {each.id: self._last[each.id] for each in workers if each.id in self._last}
+        groups = [each for each in fleet.serving(session) if broker.reads(each.version)]
+        alive = {id_ for group in groups for id_ in group.ids}
+        self._last = {id_: last for id_, last in self._last.items() if id_ in alive}
         seats = [
             Seat(
-                worker_id=worker.id,
-                ready=frozenset(worker.ready),
-                home=home_of(worker.resident, self._last.get(worker.id)),
-                load_s=held[worker.id],
+                worker_id=id_,
+                ready=group.ready,
+                home=home_of(group.resident, self._last.get(id_)),
+                load_s=held[id_],
             )
-            for worker in workers
+            for group in groups
+            for id_ in group.ids
         ]
-        unserved = claimants.keys() - {name for worker in workers for name in worker.ready}
+        unserved = claimants.keys() - {name for group in groups for name in group.ready}
         return seats + [
             Seat(worker_id=None, ready=frozenset({name}), home=frozenset({name}), load_s=held[name])
             for name in unserved

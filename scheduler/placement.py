@@ -103,13 +103,15 @@ class Hall:
     def _let_in(self, order: int, seat: Seat) -> None:
         alike = self._alike.setdefault((seat.ready, seat.home), [])
         heappush(alike, (seat.load_s, order, seat))
-        self._staff.update(seat.home)
+        for pipeline in seat.home:
+            self._staff[pipeline] += 1
 
     def _let_out(self, kind: Kind) -> Seat:
         _, _, seat = heappop(self._alike[kind])
         if not self._alike[kind]:
             del self._alike[kind]
-        self._staff.subtract(seat.home)
+        for pipeline in seat.home:
+            self._staff[pipeline] -= 1
         return seat
 
 

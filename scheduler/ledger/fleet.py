@@ -160,20 +160,27 @@ def alive(session: Session) -> list[Worker]:
 
 
 class Serving(NamedTuple):
-    """What a worker can serve, and what of it is on its device."""
+    """Workers that can serve the same, with the same of it on their devices, in one version."""
 
-    id: UUID
+    ids: list[UUID]
     version: str
-    ready: dict[str, Any]
-    resident: dict[str, Any]
+    ready: frozenset[str]
+    resident: frozenset[str]
+
+
+# Those alike are one row: ten thousand documents would take a quarter of a second to read.
+_SERVING = text("""
+select array_agg(id order by name) as ids, version, ready, resident
+from workers where stopped_at is null group by version, ready, resident order by min(name)
+""")
 
 
 def serving(session: Session) -> list[Serving]:
-    """Return of the workers that have not stopped what dispatching needs, by name."""
-    wanted = select(Worker.id, Worker.version, Worker.ready, Worker.resident).where(
-        Worker.stopped_at.is_(None)
-    )
-    return [Serving(*row) for row in session.execute(wanted.order_by(Worker.name))]
+    """Return of the workers that have not stopped what dispatching needs."""
+    return [
+        Serving(row.ids, row.version, frozenset(row.ready), frozenset(row.resident))
+        for row in session.execute(_SERVING)
+    ]
 
 
 def obstacle(session: Session, pipeline: str) -> str | None:
