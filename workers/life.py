@@ -64,6 +64,7 @@ class Life:
         reservation: Its share of the memory budget, once it has one.
         folder: Its fetched files beside the picture, once it has any.
         held: Keeps what it uses of files that outlive it.
+        etag: Of the source as it was read, once it was.
         device_s: How long it held the device.
         timings: Seconds that its steps took, by name.
         lines: Its log, where somebody follows it.
@@ -75,6 +76,7 @@ class Life:
         "began_ns",
         "bundle",
         "device_s",
+        "etag",
         "folder",
         "held",
         "job",
@@ -94,6 +96,7 @@ class Life:
         self.reservation: Reservation | None = None
         self.folder: TemporaryDirectory[str] | None = None
         self.held = ExitStack()
+        self.etag: str | None = None
         self.device_s = 0.0
         self.timings: dict[str, float] = {}
         self.lines: list[dict[str, str]] = []

@@ -147,21 +147,25 @@ def made(
     return Made(owner=job.owner, recipe=recipe, job_id=job.id, result=result)
 
 
-def existing(job: Claimed, found: ObjectInfo, *, worker: str) -> Ending:
-    """Return the ending of a job whose result was there, and was not looked into."""
-    entry = {"address": job.destination, "size_bytes": found.size, "etag": found.etag}
-    image = {
-        "url": job.destination,
-        "content_type": found.content_type,
-        "file_name": parse_address(job.destination).name,
-        "file_size": found.size,
-    }
+def existing(job: Claimed, found: Sequence[ObjectInfo], *, worker: str) -> Ending:
+    """Return the ending of a job whose images were there, and were not looked into."""
+    objects = [
+        {"address": each.address, "size_bytes": each.size, "etag": each.etag} for each in found
+    ]
+    images = [
+        {
+            "url": each.address,
+            "content_type": each.content_type,
+            "file_name": parse_address(each.address).name,
+            "file_size": each.size,
+        }
+        for each in found
+    ]
+    body = {"images": images} if _is_list(job.endpoint, images) else {"image": images[0]}
     return Ending(
         ticket=job.ticket,
         state=JobState.SUCCEEDED,
-        outcome=to_json(
-            {"existing": True, "objects": [entry], "body": {"image": image}, "worker": worker}
-        ),
+        outcome=to_json({"existing": True, "objects": objects, "body": body, "worker": worker}),
     )
 
 

@@ -1,13 +1,13 @@
 """Ways for a job to end without being computed: its result is there before it begins."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import structlog
 
 from models.errors import ImageUnreadable, RequestError
-from models.schema import OutputFormat
+from models.schema import OutputFormat, UpscaleRequest
 from scheduler.errors import AccessDenied, LedgerUnavailable, ObjectChanged, ObjectMissing
 from scheduler.ledger import reuse
 from scheduler.ledger.jobs import Claimed, Ending
@@ -20,7 +20,7 @@ from workers.codec import Header
 from workers.life import Life
 from workers.outcome import StoredImage, Story
 from workers.source import Input
-from workers.storeroom import Storeroom, stored_as
+from workers.storeroom import Storeroom, places, stored_as
 
 log = structlog.get_logger()
 
@@ -36,9 +36,10 @@ class Shortcuts:
         self._storeroom = storeroom
         self._worker = worker
 
-    def existing(self, job: Claimed, encoding: OutputFormat) -> Ending | None:
+    def existing(self, job: Claimed, request: UpscaleRequest) -> Ending | None:
         """End a job whose result's place is taken, if its batch leaves such rows alone.
 
+        Of several images each must be there; what else a result may have is not looked for.
         An object without bytes is no image, but what a writer left that did not come to its end;
         so the job is done. Where the result's place is that of the source, something is always
         there, and `replaced_before` decides.
@@ -49,17 +50,39 @@ class Shortcuts:
         """
         if not _leaves_existing(job) or self._takes_its_source_s_place(job):
             return None
+        encoding = request.encoding()
+        found: list[ObjectInfo] = []
+        for address in places(job, [None] * request.image_count(), encoding):
+            there = self._there(address)
+            if there is None:
+                return None
+            found.append(there)
+        if len(found) == 1:
+            earlier = self._made_by_an_earlier_attempt(job, found[0], encoding)
+            return earlier or self._left_alone(job, found)
+        # Its own images are made once more, as any job's are whose worker died.
+        return None if self._is_own(job, found[-1]) else self._left_alone(job, found)
+
+    def _there(self, address: str) -> ObjectInfo | None:
+        """Return what is stored at an address, unless it has no bytes."""
         try:
-            found = self._storage.stat(job.destination)
+            found = self._storage.stat(address)
         except ObjectMissing:
             return None
         except AccessDenied as exc:
             reason = f"destination: leaving out what exists takes permission to look: {exc}"
             raise AccessDenied(reason, field="destination") from exc
-        if found.size == 0:
-            return None
-        earlier = self._made_by_an_earlier_attempt(job, found, encoding)
-        return earlier or self._left_alone(job, found)
+        return found if found.size else None
+
+    def _is_own(self, job: Claimed, found: ObjectInfo) -> bool:
+        """Tell whether an earlier attempt of the job stored an object."""
+        if job.epoch == 1:
+            return False
+        blob = self._storage.read(found.address, max_bytes=found.size)
+        try:
+            return codec.read_provenance(blob.data).get("job") == str(job.id)
+        except ImageUnreadable:
+            return False
 
     def replaced_before(
         self, job: Claimed, found: Input, header: Header, encoding: OutputFormat
@@ -76,7 +99,7 @@ class Shortcuts:
         if origin.get("job") == str(job.id):
             return self._done_before(job, found, header, encoding)
         if origin and _leaves_existing(job) and self._takes_its_source_s_place(job):
-            return self._left_alone(job, self._storage.stat(job.destination))
+            return self._left_alone(job, [self._storage.stat(job.destination)])
         return None
 
     def reused(
@@ -144,7 +167,7 @@ class Shortcuts:
     def _takes_its_source_s_place(self, job: Claimed) -> bool:
         return self._storage.is_same_object(job.source, job.destination)
 
-    def _left_alone(self, job: Claimed, found: ObjectInfo) -> Ending:
+    def _left_alone(self, job: Claimed, found: Sequence[ObjectInfo]) -> Ending:
         return outcome.existing(job, found, worker=self._worker)
 
     def _made_by_an_earlier_attempt(

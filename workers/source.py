@@ -2,11 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from models.errors import ArgumentInvalid, EnlargerError, RequestError
 from models.schema import UpscaleRequest, named_files, weights_fields
-from scheduler.errors import ObjectMissing, ObjectTooLarge, ResultAsSource, StorageUnavailable
+from scheduler.errors import (
+    ObjectChanged,
+    ObjectMissing,
+    ObjectTooLarge,
+    ResultAsSource,
+    StorageUnavailable,
+)
 from scheduler.ledger.jobs import Claimed
 from scheduler.settings import MEBIBYTE
 from scheduler.storage import Storage
@@ -39,7 +46,10 @@ class Input:
 def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
     """Read a job's source, in the version that the batch named if it named one.
 
+    If it named none, every attempt reads what the first one did, or fails.
+
     Raises:
+        ObjectChanged: An earlier attempt read other bytes there.
         RequestError: It is missing, too large, not to be read, or no `s3://` or `file://` address.
         StorageUnavailable: The store does not answer.
     """
@@ -48,6 +58,16 @@ def fetch(storage: Storage, job: Claimed, *, max_bytes: int) -> Input:
     except (RequestError, StorageUnavailable) as exc:
         raise _of_field(exc, FIELD) from exc
     return Input(address=address, data=blob.data, etag=blob.etag, metadata=blob.metadata)
+
+
+def etag_to_hold(job: Claimed, found: Input) -> str | None:
+    """Return the ETag that later attempts are to find.
+
+    None where the row names a version, which is a better word, and where the result may take its
+    source's place: then it is an earlier attempt that changed it.
+    """
+    free = job.source_version is not None or job.options.get("in_place")
+    return None if free else found.etag or None
 
 
 def refuse_result(job: Claimed, found: Input) -> None:
@@ -143,14 +163,25 @@ def _of_field(exc: EnlargerError, field: str) -> EnlargerError:
 
 def _read(storage: Storage, job: Claimed, max_bytes: int) -> tuple[str, Blob]:
     """Read the source; where its manifest left its name in doubt, the other reading is tried."""
+    read = partial(
+        storage.read, max_bytes=max_bytes, version=job.source_version, etag=job.source_etag
+    )
     try:
-        return job.source, storage.read(job.source, max_bytes=max_bytes, version=job.source_version)
+        return job.source, read(job.source)
+    except ObjectChanged as exc:
+        if job.source_etag is None:
+            raise
+        reason = (
+            f"{job.source} is no longer what an earlier attempt read; to have it read as it is by "
+            "now: enlarger retry"
+        )
+        raise ObjectChanged(reason) from exc
     except ObjectMissing as missing:
         other = job.source_alternative
         if other is None:
             raise
         try:
-            return other, storage.read(other, max_bytes=max_bytes, version=job.source_version)
+            return other, read(other)
         except ObjectMissing as exc:
             reason = f"{missing}; nor under its other reading {other}"
             raise ObjectMissing(reason) from exc

@@ -42,6 +42,7 @@ def verdict(life: Life, exc: BaseException, settings: Settings) -> Result:
         wait_s=backoff_s(life.job.failures, settings),
         failed=True,
         error=to_json(error),
+        etag=life.etag,
     )
 
 
@@ -49,7 +50,7 @@ def unwanted(life: Life, why: Unwanted) -> Result:
     """Return how a job that nobody wants any more ends."""
     if why is Unwanted.CANCELLED:
         return Ending(ticket=life.ticket, state=JobState.CANCELLED, device_s=life.device_s)
-    return Release(ticket=life.ticket) if why is Unwanted.DRAINED else None
+    return Release(ticket=life.ticket, etag=life.etag) if why is Unwanted.DRAINED else None
 
 
 def _failed(life: Life, error: dict[str, Any]) -> Ending:

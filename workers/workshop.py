@@ -111,11 +111,12 @@ class Workshop:
         self._chronicle.say(life, "Fetching the image")
         request = self._request(job)
         self._check_destination(job)
-        ending = self._shortcuts.existing(job, request.encoding())
+        ending = self._shortcuts.existing(job, request)
         if ending is not None:
             return ending
         with life.timed("fetch_s"):
             found = source.fetch(self._storage, job, max_bytes=self._settings.max_input_bytes)
+        life.etag = source.etag_to_hold(job, found)
         header = codec.probe(found.data)
         source.refuse_result(job, found)
         ending = self._shortcuts.replaced_before(job, found, header, request.encoding())

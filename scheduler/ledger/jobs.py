@@ -40,6 +40,8 @@ class Claimed:
     source_version: str | None
     source_alternative: str | None = None
     """Tried where nothing is stored under `source`: its other reading."""
+    source_etag: str | None = None
+    """Of the bytes that an earlier attempt read; this one reads no others."""
     destination: str
     arguments: dict[str, Any]
     seed: int | None
@@ -83,6 +85,8 @@ class Release:
     wait_s: float = 0.0
     failed: bool = False
     error: str | None = None
+    etag: str | None = None
+    """Of the source as it was read, for the next attempt."""
 
 
 # Where ids are known the state is compared as `state || ''`. The planner believes that few rows
@@ -105,8 +109,9 @@ from free, batches
 where jobs.id = free.id and batches.id = jobs.batch_id
     and batches.state not in ('cancelled', 'paused')
 returning jobs.id, jobs.epoch, jobs.batch_id, jobs.line, jobs.endpoint, jobs.pipeline, jobs.source,
-    jobs.source_version, jobs.source_alternative, jobs.destination, jobs.arguments, jobs.seed,
-    jobs.failures, jobs.alone, batches.owner, batches.options, batches.destination as folder
+    jobs.source_version, jobs.source_alternative, jobs.source_etag, jobs.destination,
+    jobs.arguments, jobs.seed, jobs.failures, jobs.alone, batches.owner, batches.options,
+    batches.destination as folder
 """)
 
 
@@ -239,13 +244,14 @@ def finish(
 _RELEASE = text("""
 with given as (
     select * from unnest(cast(:ids as uuid[]), cast(:epochs as int[]),
-        cast(:waits as double precision[]), cast(:failures as int[]), cast(:errors as text[]))
-        as g(id, epoch, wait_s, failures, error)
+        cast(:waits as double precision[]), cast(:failures as int[]), cast(:errors as text[]),
+        cast(:etags as text[])) as g(id, epoch, wait_s, failures, error, etag)
 )
 update jobs set state = 'waiting', worker_id = null, deadline = null, queued_at = null,
     run_after = clock_timestamp() + make_interval(secs => given.wait_s),
     failures = jobs.failures + given.failures,
-    error = coalesce(cast(given.error as jsonb), jobs.error)
+    error = coalesce(cast(given.error as jsonb), jobs.error),
+    source_etag = coalesce(jobs.source_etag, given.etag)
 from given
 where jobs.id = given.id and jobs.epoch = given.epoch and jobs.state || '' = 'running'
     and jobs.worker_id = :worker_id
@@ -266,6 +272,7 @@ def release(
             "waits": [each.wait_s for each in releases],
             "failures": [int(each.failed) for each in releases],
             "errors": [each.error for each in releases],
+            "etags": [each.etag for each in releases],
             "worker_id": worker_id,
         },
     )

@@ -68,7 +68,7 @@ with page as (
 ), again as (
     update jobs set state = 'waiting', failures = 0, alone = false, error = null, outcome = null,
         run_after = clock_timestamp(), queued_at = null, started_at = null, ended_at = null,
-        worker_id = null, cancel_requested = false
+        worker_id = null, cancel_requested = false, source_etag = null
     from page where jobs.id = page.id and jobs.id > :after_id and jobs.id <= :last_id
         and jobs.state = page.state and page.state = any(:states)
     returning page.state
@@ -87,7 +87,8 @@ where id = :batch_id
 def go_on(session: Session, *, limit: int) -> bool:
     """Look at the next `limit` rows of a batch that is being retried; tell whether there was one.
 
-    Those that ended in the states in question wait again, with a fresh budget of failures.
+    Those that ended in the states in question wait again, with a fresh budget of failures, and read
+    their sources as they are by then.
     """
     batch = session.execute(_UNFINISHED).one_or_none()
     if batch is None:

@@ -180,7 +180,8 @@ class Job(Base):
     """One image to enlarge.
 
     `epoch` is the fence: it rises at every claim, and whoever does not match it has lost the job.
-    `source_alternative` is another reading of a source that its manifest left in doubt.
+    `source_alternative` is another reading of a source that its manifest left in doubt,
+    `source_etag` what its first attempt read, where the row names no version.
     `failures` is the budget: only world errors and lapsed leases use it up.
     `id` is made of the batch's id and the line, and says which partition it lies in: see `periods`,
     where also the partitions' own constraint is, that no two rows of a batch have one destination.
@@ -211,6 +212,7 @@ class Job(Base):
     source: Mapped[str | None]
     source_version: Mapped[str | None]
     source_alternative: Mapped[str | None]
+    source_etag: Mapped[str | None]
     destination: Mapped[str | None]
     destination_key: Mapped[UUID | None]
     custom_id: Mapped[str | None]

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from PIL import Image
 
@@ -101,15 +102,18 @@ class Thumbnails:
         if row.read_from == address:
             reason = "the result took its source's place"
             raise Unseen(reason)
+        # What the job saw and what it made, or nothing: the sheet compares no others.
+        read = None if row.source_version else row.input.get("etag")
+        stored = row.objects[0].get("etag")
         with (
-            self._copied("source", row.read_from, row.source_version, deadline) as source,
-            self._copied("result", address, None, deadline) as result,
+            self._copied("source", row.read_from, row.source_version, read, deadline) as source,
+            self._copied("result", address, None, stored, deadline) as result,
         ):
             return decoder.submit(_compared, source, result, deadline).result()
 
     @contextmanager
     def _copied(
-        self, role: str, address: str, version: str | None, deadline: float
+        self, role: str, address: str, version: str | None, etag: str | None, deadline: float
     ) -> Iterator[Path]:
         """Copy an object here for as long as it is needed.
 
@@ -118,7 +122,9 @@ class Thumbnails:
         """
         path = self._folder / f"{role}-{threading.get_ident()}"
         try:
-            self._copy(role, address, version, path, deadline)
+            _check_time(deadline)
+            with self._storage.open(address, version=version, etag=etag) as stream:
+                _copy(role, stream, path, deadline)
             yield path
         except EnlargerError as exc:
             reason = f"the {role} could not be read: {exc.code.replace('_', ' ')}"
@@ -126,19 +132,17 @@ class Thumbnails:
         finally:
             path.unlink(missing_ok=True)
 
-    def _copy(
-        self, role: str, address: str, version: str | None, path: Path, deadline: float
-    ) -> None:
-        _check_time(deadline)
-        left = MAX_BYTES
-        with self._storage.open(address, version=version) as stream, path.open("wb") as copy:
-            while block := stream.read(BLOCK):
-                _check_time(deadline)
-                left -= len(block)
-                if left < 0:
-                    reason = f"the {role} has more than {MAX_BYTES // 2**20} MiB"
-                    raise Unseen(reason)
-                copy.write(block)
+
+def _copy(role: str, stream: BinaryIO, path: Path, deadline: float) -> None:
+    left = MAX_BYTES
+    with path.open("wb") as copy:
+        while block := stream.read(BLOCK):
+            _check_time(deadline)
+            left -= len(block)
+            if left < 0:
+                reason = f"the {role} has more than {MAX_BYTES // 2**20} MiB"
+                raise Unseen(reason)
+            copy.write(block)
 
 
 def _check_time(deadline: float) -> None:

@@ -70,14 +70,14 @@ def end(ledger: Ledger, batch: UUID, endings: dict[int, dict[str, Any]]) -> None
         assert batches.end_complete(session) == [batch]
 
 
-def success(address: str, data: bytes, source: bytes) -> dict[str, Any]:
+def success(address: str, data: bytes, source: bytes, *, etag: str = "1") -> dict[str, Any]:
     """Return an ending as a worker writes it."""
     outcome = {
         "objects": [
             {"address": address, "content_type": "image/png", **measured(data, "size_bytes")}
         ],
         "body": {"seed": 7},
-        "input": {**measured(source, "bytes"), "etag": "1"},
+        "input": {**measured(source, "bytes"), "etag": etag},
         "timings": {"fetch_s": 0.1, "device_s": 0.25},
         "worker": "host:1",
     }
@@ -141,7 +141,8 @@ class Photos:
         target.write_bytes(result)
         line = len(self.rows) + 1
         self.rows.append(make_row(line, source=uri(place), destination=uri(target), **columns))
-        self.endings[line] = success(uri(target), result, source)
+        etag = open_storage(Settings()).stat(uri(place)).etag
+        self.endings[line] = success(uri(target), result, source, etag=etag)
 
     def report(self, ledger: Ledger, storage: Storage) -> str:
         batch = make_batch(
@@ -389,12 +390,12 @@ def test_a_report_goes_to_s3_as_well(
 ) -> None:
     storage = open_storage(settings.model_copy(update={"s3_endpoint_url": s3_url}))
     picture, result = save(make_pixels(8, 6), "PNG"), save(make_pixels(16, 12), "PNG")
-    s3_client.put_object(Bucket=bucket, Key="in/?.png", Body=picture)
+    etag = s3_client.put_object(Bucket=bucket, Key="in/?.png", Body=picture)["ETag"].strip('"')
     s3_client.put_object(Bucket=bucket, Key="out/?.png", Body=result)
     target = f"s3://{bucket}/out/?.png"
     rows = [make_row(1, source=f"s3://{bucket}/in/?.png", destination=target), make_row(2)]
     batch = make_batch(ledger, rows, destination=f"s3://{bucket}/out/")
-    end(ledger, batch, {1: success(target, result, picture), 2: failure()})
+    end(ledger, batch, {1: success(target, result, picture, etag=etag), 2: failure()})
 
     report.write(ledger, storage, batch)
 

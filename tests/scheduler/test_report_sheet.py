@@ -188,6 +188,16 @@ def test_a_picture_that_cannot_be_shown_leaves_its_reason(
     assert len(PICTURE.findall(html)) == 4, "the other picture is there"
 
 
+def test_a_source_that_was_replaced_since_is_not_shown_beside_the_result(
+    ledger: Ledger, storage: Storage, photos: Photos
+) -> None:
+    photo = make_photo(16, 16)
+    photos.add("a.png", save(photo, "PNG"), enlarged(photo))
+    (photos.sources / "a.png").write_bytes(save(make_photo(20, 20), "PNG"))
+
+    assert "source could not be read: object changed" in photos.report(ledger, storage)
+
+
 def test_a_file_with_too_many_bytes_is_left_out(
     ledger: Ledger, storage: Storage, photos: Photos, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from models.catalog import find
 from scheduler.ledger import batches
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -47,6 +48,39 @@ def test_a_row_whose_result_is_there_is_done_without_its_source(
     assert (found.succeeded, found.existing, found.reused, found.bytes_out) == (1, 1, 0, 0)
     (line,) = results.lines(ledger, batch)
     assert '"existing": true' in line
+
+
+@pytest.mark.parametrize("second", [b"second", b""], ids=["whole", "cut short"])
+def test_of_several_images_each_must_be_there(
+    ledger: Ledger, settings: Settings, tmp_path: Path, second: bytes
+) -> None:
+    zoom = find("fal-ai/chain-of-zoom")
+    batch = submit(
+        ledger,
+        tmp_path,
+        PHOTO,
+        options=SKIP,
+        endpoint=zoom.id,
+        pipeline=zoom.id,
+        arguments='{"scale": 2}',
+        source="file:///nowhere/at-all.png",
+    )
+    (tmp_path / "out" / "result").mkdir(parents=True)
+    for name, data in (("00", b"first"), ("01", second)):
+        (tmp_path / "out" / "result" / f"{name}.jpg").write_bytes(data)
+
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch, pipeline=zoom.id))
+
+    row = only(ledger, batch)
+    if not second:
+        assert row.error is not None, "it went on to its source"
+        assert row.error["code"] == "object_missing"
+        return
+    assert (row.state, row.error) == (JobState.SUCCEEDED, None)
+    assert row.outcome is not None
+    assert [each["size_bytes"] for each in row.outcome["objects"]] == [5, 6]
+    assert [each["file_name"] for each in row.outcome["body"]["images"]] == ["00.jpg", "01.jpg"]
 
 
 @pytest.mark.parametrize("options", [SKIP, {}], ids=["empty object", "not asked for"])

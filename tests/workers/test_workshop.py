@@ -18,6 +18,7 @@ from models.lanczos.schema import LanczosRequest
 from models.options import NoOptions
 from models.upscaler import Context, Result
 from models.version import VERSION
+from scheduler.ledger import retries
 from scheduler.ledger.periods import job_id
 from scheduler.ledger.session import Ledger
 from scheduler.ledger.tables import JobState
@@ -160,6 +161,45 @@ def test_the_version_that_the_row_names_is_read_however_new_another_is(
     named, newest, absent = rows(ledger, batch)
     assert (named.outcome["input"]["width"], newest.outcome["input"]["width"]) == (30, 4)
     assert absent.error["code"] in ("object_missing", "storage_refused")
+
+
+class Breathless(LanczosUpscaler):
+    """Has read its picture, and finds no memory to enlarge it in."""
+
+    def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
+        raise MemoryError
+
+
+def test_every_attempt_reads_what_the_first_one_did_until_somebody_retries(
+    ledger: Ledger, settings: Settings, s3_url: str, bucket: str, s3_client: "S3Client"
+) -> None:
+    changes = {"s3_endpoint_url": s3_url, "s3_addressing_style": "path", "backoff_s": 0.01}
+    settings = settings.model_copy(update=changes)
+    breathless = replace(ENDPOINTS[ENDPOINT], pipeline=f"{__name__}:Breathless")
+    row = make_row(1, source=f"s3://{bucket}/in.png", destination=f"s3://{bucket}/out.png")
+    batch = make_batch(ledger, [row])
+    s3_client.put_object(Bucket=bucket, Key="in.png", Body=PHOTO)
+
+    with real_rig(ledger, settings, endpoints={ENDPOINT: breathless}) as it:
+        it.run(it.queue(batch))
+    given_back = only(ledger, batch)
+    s3_client.put_object(Bucket=bucket, Key="in.png", Body=save(make_pixels(4, 4), "PNG"))
+    with real_rig(ledger, settings) as it:
+        it.run(it.queue(batch))
+        refused = only(ledger, batch)
+        with ledger.begin() as session:
+            retries.retry(session, batch, [JobState.FAILED])
+            retries.go_on(session, limit=10)
+        it.run(it.queue(batch))
+
+    assert (given_back.state, given_back.failures) == (JobState.WAITING, 1)
+    assert refused.error is not None
+    assert (refused.error["code"], refused.error["field"]) == ("object_changed", "image_url")
+    assert "enlarger retry" in refused.error["message"]
+    done = only(ledger, batch)
+    assert done.state == JobState.SUCCEEDED, done.error
+    assert done.outcome is not None
+    assert done.outcome["input"]["width"] == 4
 
 
 @pytest.mark.parametrize(
