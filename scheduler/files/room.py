@@ -8,15 +8,16 @@
 import hashlib
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
 from uuid import UUID
 
+from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
 from scheduler.errors import (
@@ -31,7 +32,7 @@ from scheduler.files.names import UNKNOWN, safe_name, safe_type
 from scheduler.files.signing import Signer
 from scheduler.ledger import files
 from scheduler.ledger.files import HostedFile
-from scheduler.ledger.session import Ledger, database_time
+from scheduler.ledger.session import Ledger
 from scheduler.settings import MEBIBYTE, Settings
 from scheduler.storage import Address, Storage, parse_address
 
@@ -114,17 +115,23 @@ class FileRoom:
             content_type: As the client sent it.
             lifetime_s: How long it stays; None for `keep_files_s`.
         """
-        plain_type = safe_type(content_type)
+        file = self._file(owner, name, content_type, lifetime_s)
         with self._ledger.begin() as session:
-            file = HostedFile(
-                id=uuid7(),
-                owner=owner,
-                name=safe_name(name, content_type=plain_type),
-                content_type=plain_type,
-                expires_at=self.expiry(database_time(session), lifetime_s),
-            )
-            files.announce(session, file)
+            files.add(session, file)
         return file
+
+    def _file(
+        self, owner: str, name: str, content_type: str | None, lifetime_s: float | None = None
+    ) -> HostedFile:
+        plain_type = safe_type(content_type)
+        return HostedFile(
+            id=uuid7(),
+            owner=owner,
+            name=safe_name(name, content_type=plain_type),
+            content_type=plain_type,
+            # By this host's clock: next to a lifetime, the difference to the ledger's is nothing.
+            expires_at=self.expiry(datetime.now(UTC), lifetime_s),
+        )
 
     def expiry(self, now: datetime, lifetime_s: float | None) -> datetime | None:
         """Return when something goes that is made now."""
@@ -160,11 +167,21 @@ class FileRoom:
             return files.get(session, file_id)
 
     def take(self, data: bytes, *, owner: str, name: str, content_type: str) -> HostedFile:
-        """Store a file that is in memory."""
-        file = self.announce(owner=owner, name=name, content_type=content_type)
+        """Store a file that is in memory, bytes first: no more than one transaction.
+
+        Raises:
+            StorageUnavailable: The store does not answer.
+        """
+        file = self._file(owner, name, content_type)
+
+        def added(session: Session, digest: str, size: int) -> HostedFile:
+            whole = replace(file, digest=digest, size=size)
+            files.add(session, whole)
+            return whole
+
         with self.draft() as draft:
             draft.write(data)
-            return self.keep(file, draft)
+            return self._store(draft, added)
 
     @contextmanager
     def draft(self) -> Iterator["Draft"]:
@@ -179,6 +196,21 @@ class FileRoom:
             FileRefused: The file has other bytes already.
             StorageUnavailable: The store does not answer.
         """
+
+        def completed(session: Session, digest: str, size: int) -> HostedFile:
+            stored = files.complete(session, file.id, digest=digest, size=size)
+            found = files.get(session, file.id)
+            if not stored:
+                reason = "this address has its file already; ask for another one"
+                raise FileRefused(reason)
+            return found
+
+        return self._store(draft, completed)
+
+    def _store(
+        self, draft: "Draft", record: Callable[[Session, str, int], HostedFile]
+    ) -> HostedFile:
+        """Store a draft's bytes, and record them under their digest's lock."""
         digest, path = draft.finish()
         blob = self.blob(digest)
         for _ in range(TRIES):
@@ -186,14 +218,9 @@ class FileRoom:
                 self._storage.write_file(blob, path, content_type=UNKNOWN)
             with self._ledger.begin() as session:
                 files.lock(session, digest)
-                if not self._is_stored(blob):
-                    continue  # a purge was quicker: they belonged to nobody
-                stored = files.complete(session, file.id, digest=digest, size=draft.size)
-                found = files.get(session, file.id)
-                if not stored:
-                    reason = "this address has its file already; ask for another one"
-                    raise FileRefused(reason)
-                return found
+                if self._is_stored(blob):
+                    return record(session, digest, draft.size)
+            # A purge was quicker: they belonged to nobody.
         raise StorageUnavailable(f"{blob}: is deleted as often as it is written")
 
     def _is_stored(self, blob: str) -> bool:

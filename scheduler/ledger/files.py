@@ -52,15 +52,15 @@ class Leftover:
     expires_at: datetime | None = None
 
 
-_ANNOUNCE = text("""
-insert into files (id, owner, name, content_type, expires_at)
-values (:id, :owner, :name, :content_type, :expires_at)
+_ADD = text("""
+insert into files (id, owner, name, content_type, digest, size, expires_at)
+values (:id, :owner, :name, :content_type, :digest, :size, :expires_at)
 """)
 
 
-def announce(session: Session, file: HostedFile) -> None:
-    """Add a file whose bytes are still to come."""
-    session.execute(_ANNOUNCE, vars(file))
+def add(session: Session, file: HostedFile) -> None:
+    """Add a file: announced only, or with its bytes, whose digest's lock the caller holds."""
+    session.execute(_ADD, vars(file))
 
 
 _FIND = text("""
