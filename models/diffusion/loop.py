@@ -110,9 +110,9 @@ class TiledDenoiser:
         if prompt.pooled is not None and self.sizes is not None:
             sizes = self.sizes.expand(len(tiles), -1)
             added = {"text_embeds": prompt.pooled.to(dtype), "time_ids": sizes}
-        return self.networks(
-            tiles.to(dtype), timestep, prompt.tokens.to(dtype), hint, self.strengths, added
-        ).float()
+        # Laid out one way, whoever made them: compiled networks are compiled anew for another.
+        tokens = prompt.tokens.to(dtype).contiguous()
+        return self.networks(tiles.to(dtype), timestep, tokens, hint, self.strengths, added).float()
 
 
 def embed_hints(networks: Steered, hint: Tensor, mosaic: Mosaic) -> list[Tensor]:

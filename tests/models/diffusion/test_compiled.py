@@ -12,7 +12,10 @@ from models.diffusion.compiled import Choice, Shapes, check_compiler
 from models.diffusion.unet import Steered, UnetConfig, build_controlnet, build_unet
 from models.errors import CompilerMissing
 
-pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")  # torch's own
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning"),  # torch's own
+    pytest.mark.timeout(300),  # compilers take their time on a busy machine
+]
 
 CONFIG = UnetConfig(
     channels=(32,), resnets=1, attends=(True,), heads=(2,), context_width=32, linear=False
@@ -54,15 +57,14 @@ def predict(steered: Steered, *, strengths: Sequence[float], timestep: float = 2
 
 
 class Small(nn.Module):
-    """What a network of diffusion is made of, once."""
+    """What takes a compiler the least time, and rounds."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(4, 8, 3, padding=1)
-        self.norm = nn.GroupNorm(2, 8)
+        self.norm = nn.GroupNorm(2, 4)
 
-    def forward(self, latent: Tensor, prompt: Tensor) -> Tensor:
-        return nn.functional.silu(self.norm(self.convolution(latent))) + prompt.mean()
+    def forward(self, latent: Tensor, _prompt: Tensor) -> Tensor:
+        return nn.functional.silu(self.norm(latent))
 
 
 @torch.inference_mode()
