@@ -17,6 +17,7 @@ from tests.benchmarks import (
     clarity,
     compact,
     company,
+    creative,
     fairness,
     first,
     ingest,
@@ -55,6 +56,7 @@ BENCHMARKS = {
     "ccsr": ccsr.run,
     "chain_of_zoom": chain_of_zoom.run,
     "clarity": clarity.run,
+    "creative": creative.run,
     "load_3b": load_3b.run,
     "webhooks": webhooks.run,
 }
