@@ -25,7 +25,7 @@ from scheduler import broker
 from scheduler.embedded import postgres, redis
 from scheduler.embedded.system import environment
 from scheduler.ledger import fleet
-from scheduler.ledger.session import Ledger, database_time, revisions
+from scheduler.ledger.session import Ledger, database_time, is_newer, revisions
 from scheduler.settings import Settings
 from scheduler.storage import Storage, address_of, open_storage, parse_address
 
@@ -177,6 +177,9 @@ def check_schema(settings: Settings) -> Finding:
     found, newest = revisions(settings)
     if found == newest:
         return Finding(name="schema", ok=True, detail=f"up to date ({newest})")
+    if is_newer(settings, found):
+        detail = f"newer ({found}) than this version's ({newest}): others were upgraded already"
+        return Finding(name="schema", ok=True, detail=detail)
     return Finding(
         name="schema",
         ok=False,

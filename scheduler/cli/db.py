@@ -49,7 +49,7 @@ def downgrade(revision: str) -> None:
 
 @db.command()
 def check() -> None:
-    """Say whether the schema is up to date; exit 1 if it is not.
+    """Say whether the schema is up to date, or newer; exit 1 if it is older.
 
     \b
     Example:
@@ -58,7 +58,11 @@ def check() -> None:
     from scheduler.ledger import session
     from scheduler.settings import load
 
-    found, newest = session.revisions(load())
+    settings = load()
+    found, newest = session.revisions(settings)
+    if session.is_newer(settings, found):
+        click.echo(f"The schema is newer ({found}) than this version's ({newest}).", err=True)
+        return
     if found != newest:
         reason = (
             f"the schema is at {found or 'nothing'}, not at {newest}: run `enlarger db upgrade`"

@@ -162,16 +162,18 @@ def upgrade(settings: Settings) -> None:
     the older processes work on (see docs/operations.md).
     """
     found, _ = revisions(settings)
-    if found is not None and not _is_known(settings, found):
+    if is_newer(settings, found):
         log.warning("schema.newer", found=found, remedy="upgrade this process, too")
         return
     with unavailable_mapped():
         command.upgrade(migrations(settings), "head")
 
 
-def _is_known(settings: Settings, revision: str) -> bool:
+def is_newer(settings: Settings, found: str | None) -> bool:
+    """Tell whether a database's revision is one of a newer version than this."""
     script = ScriptDirectory.from_config(migrations(settings))
-    return revision in {each.revision for each in script.walk_revisions()}
+    known = {each.revision for each in script.walk_revisions()}
+    return found is not None and found not in known
 
 
 def downgrade(settings: Settings, revision: str) -> None:

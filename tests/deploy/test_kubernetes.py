@@ -100,6 +100,13 @@ def test_every_container_runs_a_command_that_we_have(overlay: list[Manifest]) ->
             assert endpoint == "" or catalog.find(endpoint)
 
 
+def test_with_gpus_every_endpoint_has_its_workers() -> None:
+    found = named(rendered(ROOT / "overlays" / "gpu"), "Deployment")
+    workers = [each["spec"]["template"] for name, each in found.items() if "worker" in name]
+
+    assert {container(each)["args"][-1] for each in workers} == set(catalog.ENDPOINTS)
+
+
 def environment(overlay: list[Manifest], template: Manifest) -> dict[str, str]:
     (settings,) = named(overlay, "ConfigMap").values()
     given = {each["name"]: each["value"] for each in container(template).get("env", [])}

@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from scheduler import broker
 from scheduler.dispatch import Dispatcher
+from scheduler.doctor import check_schema
 from scheduler.ledger import delivery_records, keys, steering
 from scheduler.ledger.delivery_records import Choice
 from scheduler.ledger.session import Ledger, database_time, downgrade, revisions, upgrade
@@ -161,6 +162,7 @@ def test_a_schema_that_is_newer_is_left_as_it_is(inherited: Settings, old: Ledge
     upgrade(inherited)
 
     assert revisions(inherited)[0] == "9999"
+    assert check_schema(inherited).ok
 
 
 def test_the_newest_migration_can_be_taken_back_with_rows_in_the_tables(
