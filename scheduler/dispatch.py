@@ -18,7 +18,8 @@ from sqlalchemy.orm import Session
 
 from scheduler import broker, traces
 from scheduler.fairness import Claimant, Shares
-from scheduler.ledger import batches, fleet, queueing
+from scheduler.ledger import batches, bookmarks, fleet, queueing
+from scheduler.ledger.bookmarks import Bookmark
 from scheduler.ledger.jobs import Ticket
 from scheduler.ledger.queueing import Handed, Queued
 from scheduler.ledger.session import Ledger
@@ -30,6 +31,8 @@ from scheduler.settings import Settings
 UNKNOWN_COST_S = 0.5
 """Expected device time of a job where none of its pipeline's batches has finished any yet."""
 LEAST_COST_S = 0.001
+NOTE_S = 5.0
+"""How often a dispatcher leaves word of where it stands."""
 AHEAD_S = 0.5
 """A worker with less than this in hand gets more: quick jobs must not run out between two steps."""
 
@@ -58,6 +61,8 @@ class Dispatcher:
         self._places = Places()
         self._handed: list[UUID] | None = None
         """Jobs that may be queued or running; None for not known."""
+        self._noted: datetime | None = None
+        """When the ledger was told last where this stands; None before the first step."""
 
     def step(self, now: datetime) -> int:
         """Queue what fits into the windows, and return how many jobs that were.
@@ -70,9 +75,10 @@ class Dispatcher:
         try:
             with self._ledger.begin(durable=False) as session:
                 bundles = self._choose(session, now)
+                self._note_standing(session, now)
         except BaseException:
             # Nobody knows what was committed, and what is true of it.
-            self._places, self._handed = Places(), None
+            self._places, self._handed, self._noted = Places(), None, None
             raise
         for (pipeline, worker_id), group in groupby(
             bundles, key=lambda bundle: (bundle.pipeline, bundle.worker_id)
@@ -87,6 +93,8 @@ class Dispatcher:
     def _choose(self, session: Session, now: datetime) -> list[Bundle]:
         """Serve a bundle at a time, until no worker has room or nothing is left."""
         claimants = claimants_by_pipeline(session)
+        if self._noted is None:
+            self._recall(session, list(claimants), now)
         self._remember(claimants, now)
         hungry = self._due(session, claimants, now)
         if not hungry:
@@ -99,6 +107,23 @@ class Dispatcher:
         while (chosen := self._serve(session, hall, hungry, queued, now)) is not None:
             bundles += chosen
         return bundles
+
+    def _recall(self, session: Session, pipelines: Sequence[str], now: datetime) -> None:
+        """Go on where the last dispatcher stood, if it left word."""
+        self._noted = now
+        found = bookmarks.find(session, pipelines)
+        if found is not None:
+            self._places.recall(found.lines, now)
+            self._handed = list(found.handed)
+
+    def _note_standing(self, session: Session, now: datetime) -> None:
+        """Leave word for the next dispatcher, now and then."""
+        assert self._noted is not None
+        if self._handed is None or (now - self._noted).total_seconds() < NOTE_S:
+            return
+        self._noted = now
+        standing = Bookmark(lines=self._places.lines(), handed=self._handed)
+        bookmarks.note(session, standing, now=now)
 
     def _serve(
         self,

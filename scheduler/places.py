@@ -42,6 +42,16 @@ class Places:
             return Line(*key, after=START)
         return Line(*key, after=min(place, Place(now - MARGIN, 0)))
 
+    def lines(self) -> list[Line]:
+        """Return all lines from where they go on, for whoever leads next."""
+        return [Line(*key, after=place) for key, place in self._places.items()]
+
+    def recall(self, lines: Sequence[Line], now: datetime) -> None:
+        """Go on where somebody else stood."""
+        for line in lines:
+            key = Key(line.batch_id, line.pipeline)
+            self._places[key], self._looked[key] = line.after, now
+
     def took(self, key: Key, place: Place) -> None:
         """Note that everybody up to a place was taken."""
         self._places[key] = max(place, self._places.get(key, START))

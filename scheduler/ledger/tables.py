@@ -268,6 +268,17 @@ class Reusable(Base):
     made_at: Mapped[datetime] = mapped_column(server_default=text("now()"))
 
 
+class Bookmark(Base):
+    """Where the dispatcher stood lately: one row, see `bookmarks`."""
+
+    __tablename__ = "bookmarks"
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    places: Mapped[list[Any]] = mapped_column(JSONB(none_as_null=True))
+    handed: Mapped[list[UUID]] = mapped_column(ARRAY(Uuid))
+    noted_at: Mapped[datetime]
+
+
 class Worker(Base):
     """One worker process, as it last described itself."""
 

@@ -9,11 +9,12 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 from uuid_utils.compat import uuid7
 
-from scheduler.dispatch import Dispatcher
-from scheduler.ledger import jobs, queueing
-from scheduler.ledger.jobs import Release
+from scheduler.dispatch import NOTE_S, Dispatcher
+from scheduler.ledger import bookmarks, jobs, queueing
+from scheduler.ledger.jobs import Ending, Release
 from scheduler.ledger.queueing import START, Line, Place
 from scheduler.ledger.session import Ledger, database_time
+from scheduler.ledger.tables import JobState
 from scheduler.places import AGAIN, MARGIN, Key, Places
 from scheduler.settings import Settings
 from tests.factories import ENDPOINT, make_batch, make_worker
@@ -102,6 +103,62 @@ def test_a_take_reads_no_entry_of_what_was_taken_before_whoever_keeps_a_snapshot
     assert due.after == first.place._replace(line=first.place.line - 1)
     assert len(others) == 9
     assert read < 80 if remembers else read > 1800, "without a memory the test would not notice"
+
+
+def test_who_begins_to_lead_reads_no_entry_of_what_was_taken_and_finished_before(
+    ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    worker = make_worker(ledger)
+    make_batch(ledger, 1000)
+    wide = settings.model_copy(update={"bundle_s": 1e6, "bundle_jobs": 450, "window_jobs": 450})
+    first = Dispatcher(ledger, app, wide)
+    now = step(first, ledger)
+    with old_snapshot(ledger):
+        for round_ in (1, 2):
+            with ledger.begin() as session:
+                tickets = list(queueing.queued(session))
+                held = jobs.claim(session, tickets, worker_id=worker, deadline_s=60)
+                ended = [Ending(ticket=job.ticket, state=JobState.SUCCEEDED) for job in held]
+                assert len(jobs.finish(session, ended, worker_id=worker)) == 450
+            first.step(now + timedelta(minutes=round_))
+        later = now + timedelta(minutes=3)
+
+        with ledger.begin() as session:
+            before = entries_read(session)
+            found = bookmarks.find(session, [ENDPOINT])
+            assert found is not None
+            (line,) = found.lines
+            handed = queueing.handed_out(session, found.handed)
+            taken = queueing.take(session, line, limit=10, now=later)
+            read = entries_read(session) - before
+            blind = queueing.handed_out(session)
+            without = entries_read(session) - before - read
+
+    assert sorted(each.id for each in handed) == sorted(each.id for each in blind)
+    assert taken == [], "all 1,000 were taken"
+    assert read < 500, "100 jobs that are handed out, four times"
+    assert without > 900, "without a bookmark the test would not notice"
+
+
+def test_a_new_dispatcher_knows_what_was_queued_after_the_bookmark(
+    ledger: Ledger, app: Celery, settings: Settings
+) -> None:
+    make_worker(ledger)
+    make_batch(ledger, 3)
+    narrow = settings.model_copy(update=ROOMY | {"window_jobs": 4})
+    first = Dispatcher(ledger, app, narrow)
+    now = step(first, ledger)
+    first.step(now + timedelta(minutes=1))
+    make_batch(ledger, 3)
+    unnoted = now + timedelta(minutes=1, seconds=NOTE_S / 2)
+
+    assert first.step(unnoted) == 1
+    with ledger.begin() as session:
+        found = bookmarks.find(session, [ENDPOINT])
+    assert found is not None
+    assert len(found.handed) == 4
+    assert Dispatcher(ledger, app, narrow).step(unnoted) == 0, "the window is full"
+    assert count(ledger, "queued") == 4
 
 
 def test_what_comes_back_to_a_line_is_taken_again_without_a_look_from_the_beginning(
