@@ -17,6 +17,10 @@ from scheduler.settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
+SENDS_S = 1.0
+"""For each of the few parts that what waits is sent in. So a collector that is away holds up the
+end of a process by some six seconds, within the time that it is given beyond its drain.
+"""
 NOT_INSTALLED = (
     "ENLARGER_TRACES_URL: traces need OpenTelemetry, which is not installed: "
     "pip install 'enlarger[traces]'"
@@ -54,7 +58,8 @@ def configure(settings: Settings, service: str) -> None:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as exc:
         raise SettingsInvalid(NOT_INSTALLED, field="traces_url") from exc
-    write_to(BatchSpanProcessor(OTLPSpanExporter(endpoint=settings.traces_url)), service)
+    exporter = OTLPSpanExporter(endpoint=settings.traces_url, timeout=SENDS_S)
+    write_to(BatchSpanProcessor(exporter), service)
 
 
 def write_to(processor: "SpanProcessor | None", service: str) -> None:
