@@ -28,6 +28,7 @@ def step(ledger: Ledger, settings: Settings) -> None:
         consumers.forget_old(session)
         webhook_keys.forget_expired(session)
     forget_taken(ledger, settings)
+    forget_dead(ledger, settings)
     prune_all(ledger, settings)
     expire(ledger, settings)
 
@@ -55,6 +56,16 @@ def forget_taken(ledger: Ledger, settings: Settings) -> None:
             age = _age(settings.keep_taken_s)
             before = None if age is None else database_time(session) - age
             if not triggers.forget(session, before=before, limit=FORGET_AT_ONCE):
+                return
+
+
+def forget_dead(ledger: Ledger, settings: Settings) -> None:
+    """Forget messages that nobody understood as long ago as events are kept for."""
+    age = _age(settings.keep_events_s or settings.keep_jobs_s)
+    while age is not None:
+        with ledger.begin() as session:
+            before = database_time(session) - age
+            if triggers.forget_dead(session, before=before, limit=FORGET_AT_ONCE) < FORGET_AT_ONCE:
                 return
 
 

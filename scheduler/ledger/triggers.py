@@ -148,6 +148,18 @@ def exhume(session: Session, ids: Sequence[int] | None = None) -> list[DeadEvent
     return list(session.scalars(chosen))
 
 
+_FORGET_DEAD = text("""
+delete from dead_events where id in (
+    select id from dead_events where at < :before order by id limit :limit
+)
+""")
+
+
+def forget_dead(session: Session, *, before: datetime, limit: int) -> int:
+    """Delete up to `limit` messages that nobody understood before a moment; count them."""
+    return _rows(session, _FORGET_DEAD, {"before": before, "limit": limit})
+
+
 _FORGET = text("""
 delete from taken_objects where ctid = any(array(
     select ctid from taken_objects where taken_at < :before limit :limit

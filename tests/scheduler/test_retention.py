@@ -7,7 +7,7 @@ from uuid_utils.compat import uuid7
 
 from scheduler import keeping
 from scheduler.errors import BatchPruned, LedgerUnavailable
-from scheduler.ledger import batches, jobs, periods, requests, retries
+from scheduler.ledger import batches, jobs, periods, requests, retries, triggers
 from scheduler.ledger.jobs import Ending
 from scheduler.ledger.requests import JobLog, NewRequest
 from scheduler.ledger.session import Ledger, database_time
@@ -164,3 +164,29 @@ def test_the_coming_weeks_are_made_ahead(ledger: Ledger, settings: Settings) -> 
         now = periods.at(database_time(session))
         assert {now, now + 1, now + 2} <= set(periods.existing(session))
     assert periods.period_of(uuid7()) == now
+
+
+@pytest.mark.parametrize(
+    ("keep", "left"),
+    [
+        ({}, 2),
+        ({"keep_events_s": DAY}, 1),
+        ({"keep_jobs_s": DAY}, 1),
+        ({"keep_jobs_s": 9 * DAY}, 2),
+    ],
+)
+def test_messages_that_nobody_understood_go_with_the_events(
+    ledger: Ledger, settings: Settings, keep: dict[str, float], left: int
+) -> None:
+    with ledger.begin() as session:
+        for body in ("old", "new"):
+            triggers.bury(session, source="here", reason="no JSON", body=body)
+        session.execute(
+            text("update dead_events set at = at - interval '2 days' where body = 'old'")
+        )
+
+    keeping.forget_dead(ledger, settings.model_copy(update=keep))
+
+    with ledger.begin() as session:
+        found = [each.body for each in triggers.dead(session, limit=9)]
+    assert found == ["new", "old"][:left]
