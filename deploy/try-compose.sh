@@ -140,7 +140,9 @@ has_ended_well() { # SERVICE
 start() { # SERVICE...
   local alone=()
   [ "$ENGINE" = docker ] || alone=(--no-deps)
-  compose up --detach "${alone[@]}" "$@" >/dev/null || { show_logs; fail "starting $*"; }
+  # Twice: podman-compose was seen to fail at making a volume that it could make a moment later.
+  compose up --detach "${alone[@]}" "$@" >/dev/null || compose up --detach "${alone[@]}" "$@" >/dev/null ||
+    { show_logs; fail "starting $*"; }
 }
 
 bring_up() {
