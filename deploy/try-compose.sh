@@ -10,6 +10,8 @@
 #   BUILD_OPTIONS   more for `build`, such as --volume for pip's configuration and what that names
 #   TORCH_INDEX     where the CPU build of torch comes from; nothing (TORCH_INDEX=) for pip's own index
 set -euo pipefail
+# One at a time: two would take down each other's containers.
+[ -n "${TRYING:-}" ] || TRYING=1 exec flock --verbose --nonblock --close "$0" "$0"
 cd "$(dirname "$0")/.."
 
 PROJECT=enlarger-try
@@ -140,9 +142,7 @@ has_ended_well() { # SERVICE
 start() { # SERVICE...
   local alone=()
   [ "$ENGINE" = docker ] || alone=(--no-deps)
-  # Twice: podman-compose was seen to fail at making a volume that it could make a moment later.
-  compose up --detach "${alone[@]}" "$@" >/dev/null || compose up --detach "${alone[@]}" "$@" >/dev/null ||
-    { show_logs; fail "starting $*"; }
+  compose up --detach "${alone[@]}" "$@" >/dev/null || { show_logs; fail "starting $*"; }
 }
 
 bring_up() {
