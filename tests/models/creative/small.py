@@ -15,6 +15,11 @@ from diffusers.models.controlnets.controlnet import ControlNetModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import Tensor, nn
 
+from models.checkpoint.manifest import LocalWeights, look
+from models.creative.options import CreativeOptions
+from models.creative.pipeline import CreativeUpscaler
+from models.creative.schema import CreativeRequest
+from models.creative.weights import MANIFEST, SD15
 from tests.checkpoints import random_tensor, write_tensors
 from tests.models.clarity.small import (
     CONTROLNET,
@@ -232,3 +237,18 @@ def write_xl(folder: Path) -> Path:
     write_xl_controlnet(folder / "tile_xl")
     write_xl_lora(folder / "detail_xl.safetensors")
     return folder
+
+
+def load(folder: Path, dtype: str = "float32", **options: object) -> CreativeUpscaler:
+    """Load Stable Diffusion 1.5 with small tiles, and nothing that takes long to import."""
+    small_ones = {"tile": 32, "enlarger": "lanczos", "captioner": "none"}
+    chosen = CreativeOptions.model_validate(small_ones | options)
+    files = look(chosen.parts(MANIFEST.variant(None)), folder)
+    weights = LocalWeights(variant=SD15, files=files)
+    return CreativeUpscaler.load(weights, options=chosen, device="cpu", dtype=dtype)
+
+
+def quick(**arguments: object) -> CreativeRequest:
+    """Return a request of two steps that needs no other endpoint."""
+    few = {"num_inference_steps": 2, "skip_ccsr": True, "prompt": "owl", "image_url": "x"}
+    return CreativeRequest.model_validate(few | arguments)

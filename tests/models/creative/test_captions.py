@@ -2,6 +2,7 @@
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,7 @@ from models.creative.weights import CONFIG, TOKENIZER
 from models.diffusion.prompts import BREAK, fragments, take_tags
 from models.errors import Cancelled, WeightsError
 from tests.models.contexts import make_context
-from tests.models.creative.small import write_creative
-from tests.models.creative.test_pipeline import load, quick
+from tests.models.creative.small import quick
 from tests.pictures import make_picture
 
 SMALL = {
@@ -137,10 +137,10 @@ def test_a_network_that_lacks_tensors_is_refused(tmp_path):
         load_captioner(Kind.BLIP, files, device="cpu", dtype=torch.float32)
 
 
-def test_the_caption_of_a_job_without_a_prompt_is_its_prompt_and_is_noted(tmp_path):
-    folder = write_creative(tmp_path)
-    write_network(Kind.BLIP, folder / "blip")
-    upscaler = load(folder, captioner="blip", safety_checker=False)
+def test_the_caption_of_a_job_without_a_prompt_is_its_prompt_and_is_noted(undetailed, tmp_path):
+    files = write_network(Kind.BLIP, tmp_path)
+    captioner = load_captioner(Kind.BLIP, files, device="cpu", dtype=torch.float32)
+    upscaler = replace(undetailed, captioner=captioner)
     picture = make_picture(16, 16)
 
     def run(**arguments):

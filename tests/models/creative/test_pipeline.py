@@ -5,46 +5,14 @@ import pytest
 import torch
 from PIL import Image
 
-from models.checkpoint.manifest import LocalWeights, look
 from models.creative.options import CreativeOptions
 from models.creative.pipeline import CreativeUpscaler
-from models.creative.schema import CreativeRequest
 from models.creative.weights import MANIFEST
-from models.diffusion.enlarging import Enlarger
 from models.errors import ArgumentInvalid
 from tests.models.contexts import load_upscaler, make_context
 from tests.models.creative import naive
-from tests.models.creative.small import write_creative
+from tests.models.creative.small import load, quick
 from tests.pictures import make_picture
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_creative(tmp_path_factory.mktemp("creative"))
-
-
-def load(folder, dtype="float32", **options) -> CreativeUpscaler:
-    chosen = CreativeOptions(
-        **{"tile": 32, "enlarger": Enlarger.LANCZOS, "captioner": "none"} | options
-    )
-    files = look(chosen.parts(MANIFEST.variant(None)), folder)
-    weights = LocalWeights(variant="SD_1_5", files=files)
-    return CreativeUpscaler.load(weights, options=chosen, device="cpu", dtype=dtype)
-
-
-@pytest.fixture(scope="module")
-def upscaler(folder) -> CreativeUpscaler:
-    return load(folder)
-
-
-@pytest.fixture(scope="module")
-def undetailed(folder) -> CreativeUpscaler:
-    return load(folder, detail_lora=None, safety_checker=False)
-
-
-def quick(**arguments) -> CreativeRequest:
-    chosen = {"num_inference_steps": 2, "skip_ccsr": True, "prompt": "owl"}
-    return CreativeRequest(image_url="x", **chosen | arguments)
 
 
 def make(upscaler, size=(24, 24), *, seed=1, **arguments) -> np.ndarray:
@@ -60,7 +28,7 @@ def test_a_whole_pass_is_that_of_the_plain_reference(upscaler):
         shape_preservation=1.0,
         detail=0.0,
         prompt_suffix=" (sharp:1.3)",
-        num_inference_steps=8,
+        num_inference_steps=4,
     )
 
     made = upscaler.upscale(picture, request, make_context(seed=5)).images[0]

@@ -12,15 +12,17 @@ from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 from PIL import Image
 
 from models.checkpoint.manifest import LocalWeights, look
+from models.checkpoint.strict import onto
 from models.creative.options import CreativeOptions
 from models.creative.pipeline import CreativeUpscaler, _sizes
 from models.creative.schema import CreativeRequest
 from models.creative.weights import MANIFEST
 from models.diffusion import bpe
+from models.diffusion.bases import TEXT, UNET, Generation, load_base
 from models.diffusion.enlarging import Enlarger
 from models.errors import WeightsError
 from models.schema import Size
-from tests.models.clarity.small import write_base
+from tests.checkpoints import write_tensors
 from tests.models.contexts import make_context
 from tests.models.creative import naive
 from tests.models.creative.small import (
@@ -130,10 +132,8 @@ def test_conditions_are_those_of_diffusers_own_pipeline(upscaler, prompt):
     assert torch.equal(_sizes(Size(64, 48)), ids)
 
 
-@pytest.mark.parametrize("controlnet", ["tile_xl", None])
-def test_a_whole_pass_is_that_of_the_plain_reference(folder, controlnet):
-    """Two tiles in a row, gaussian weights, XL's own scale of latents, with and without hints."""
-    upscaler = load(folder, sdxl_controlnet=controlnet)
+def test_a_whole_pass_is_that_of_the_plain_reference(upscaler):
+    """Two tiles in a row, gaussian weights, XL's own scale of latents."""
     picture = make_picture(141, 32)
     request = quick(prompt_suffix="", scale=2.0, shape_preservation=1.0)
 
@@ -167,9 +167,27 @@ def test_a_lora_of_xl_changes_all_networks_that_it_names(folder):
     assert not np.array_equal(plain, detailed)
 
 
-def test_a_base_of_1_5_is_refused_by_name(folder, tmp_path):
-    write_xl(tmp_path)
-    write_base(tmp_path / "sd_xl_base_1.0.safetensors")
+def test_without_a_controlnet_the_record_says_what_is_ignored(folder):
+    bare = load(folder, sdxl_controlnet=None)
+
+    result, off = (
+        bare.upscale(make_picture(16, 16), quick(**arguments), make_context())
+        for arguments in ({"scale": 1.0}, {"scale": 1.0, "shape_preservation": 0.0})
+    )
+
+    assert result.notes == {
+        "shape_preservation": "ignored: no ControlNet for this model is installed"
+    }
+    assert off.notes == {}
+    assert np.array_equal(result.images[0], off.images[0])
+
+
+def test_a_base_of_1_5_is_refused_by_name(tmp_path):
+    tensors = {
+        f"{UNET}input_blocks.0.0.weight": torch.zeros(320, 4, 3, 3),
+        f"{TEXT}final_layer_norm.weight": torch.zeros(768),
+    }
+    path = write_tensors(tmp_path / "base.safetensors", tensors)
 
     with pytest.raises(WeightsError, match="no checkpoint of Stable Diffusion XL, but Stable Di"):
-        load(tmp_path)
+        load_base(path, Generation.SDXL, onto("cpu", torch.float32))
