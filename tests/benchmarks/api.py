@@ -37,6 +37,8 @@ ROUND_S = 2.0
 CONNECTIONS = 8
 SUBMISSIONS = 40
 WARM_UP = 10
+PATIENCE_S = 30.0
+"""For one answer: a machine with other work is slow at times, and that is no failure."""
 STREAMS = 2000
 STREAMS_FOR_S = 10.0
 BODY = json.dumps({"image_url": "https://pictures.example/a.png", "scale": 2}).encode()
@@ -56,7 +58,8 @@ class Api:
     def client(self) -> httpx.Client:
         """Return a client that sends the key."""
         headers = {"authorization": f"Key {self.key}"}
-        return httpx.Client(base_url=f"http://127.0.0.1:{self.port}", headers=headers)
+        base = f"http://127.0.0.1:{self.port}"
+        return httpx.Client(base_url=base, headers=headers, timeout=PATIENCE_S)
 
 
 def run(servers: Servers) -> Report:
@@ -190,7 +193,7 @@ def _wait_ms(api: Api, client: httpx.Client, number: int) -> float:
     time.sleep(random.uniform(0.05, 0.4))
     called = datetime.now(UTC)
     made = client.post(SUBMIT, json={"image_url": picture}).json()
-    eventually(lambda: client.get(made["status_url"]).status_code == 200)
+    eventually(lambda: client.get(made["status_url"]).status_code == 200, within_s=PATIENCE_S)
     with api.ledger.begin() as session:
         statement = text("select started_at from jobs where id = :id")
         started = session.scalar(statement, {"id": made["request_id"]})
