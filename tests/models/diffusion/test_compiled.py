@@ -126,7 +126,7 @@ def test_compiled_kernels_make_the_same_but_for_rounding(tmp_path, monkeypatch):
 
 def test_a_worker_without_a_compiler_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(inductor.cpp, "cxx", ("no-such-compiler",))
+    none = inductor.patch({"cpp.cxx": ("no-such-compiler",)})
 
-    with pytest.raises(CompilerMissing, match="InvalidCxxCompiler"):
+    with none, pytest.raises(CompilerMissing, match="InvalidCxxCompiler"):
         check_compiler(torch.device("cpu"))
