@@ -113,7 +113,6 @@ def _engine(settings: Settings, *, connections: int, durable: bool, autocommit: 
         connect_args={
             "connect_timeout": 10,
             "application_name": "enlarger",
-            "client_encoding": "utf8",  # a server without an encoding would answer in bytes
             "keepalives_idle": 30,
             "tcp_user_timeout": 30_000,  # ms; a server that vanished is not waited for for ever
             "options": "-c idle_in_transaction_session_timeout=60000 -c lock_timeout=30000 "
@@ -135,10 +134,12 @@ def url(settings: Settings) -> str:
     if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
         raise SettingsInvalid(NO_POSTGRES, field="database_url")
     try:
-        make_url(f"postgresql+psycopg://{rest}")
+        parsed = make_url(f"postgresql+psycopg://{rest}")
     except (ArgumentError, ValueError) as exc:
         raise SettingsInvalid(NO_ADDRESS, field="database_url") from exc
-    return f"postgresql+psycopg://{rest}"
+    # A database without an encoding would answer in bytes.
+    parsed = parsed.update_query_dict({"client_encoding": "utf8"})
+    return parsed.render_as_string(hide_password=False)
 
 
 def database_time(session: Session) -> datetime:

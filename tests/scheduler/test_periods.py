@@ -7,12 +7,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from pydantic import SecretStr
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, make_url, text
 from uuid_utils.compat import uuid7
 
 from scheduler.errors import RowInvalid
 from scheduler.ledger import batches, intake, periods
-from scheduler.ledger.session import Ledger, migrations, upgrade, url
+from scheduler.ledger.session import Ledger, migrations, revisions, upgrade, url
 from scheduler.ledger.tables import Base, Job
 from scheduler.settings import Settings
 from tests.factories import make_batch, make_chunk, make_row, make_submission
@@ -106,6 +106,24 @@ def test_the_tables_are_those_of_the_migrations(settings: Settings, ledger: Ledg
     engine.dispose()
 
     assert differences == []
+
+
+def test_a_database_without_an_encoding_is_one_as_well(
+    settings: Settings, postgres_url: str, empty_database_url: str
+) -> None:
+    name = make_url(empty_database_url).database
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"drop database {name}")
+        connection.execute(
+            f"create database {name} template template0 encoding 'SQL_ASCII' locale 'C'"
+            " locale_provider libc"
+        )
+    bare = settings.model_copy(update={"database_url": SecretStr(empty_database_url)})
+
+    upgrade(bare)
+
+    current, newest = revisions(bare)
+    assert current == newest
 
 
 @pytest.fixture
