@@ -30,7 +30,7 @@ EmbeddingUrl = Annotated[str, FileField(weights_bytes=GIBIBYTE // 16), Field(min
 
 
 class ModelType(StrEnum):
-    """Which Stable Diffusion adds the detail."""
+    """The generations of Stable Diffusion that can."""
 
     SD_1_5 = "SD_1_5"
     SDXL = "SDXL"

@@ -77,7 +77,7 @@ class Lines:
         with self._lock:
             counted, by_feed = self._since.copy(), self._by_feed.copy()
         with self._ledger.begin(durable=False) as session:
-            lines = requests.refresh(session, age_s=REFRESH_S / 2)
+            lines = requests.refresh(session)
         with self._lock:
             self._lines = lines
             self._since -= counted  # what came meanwhile stays; it may be in the counters, too

@@ -18,7 +18,6 @@ from pathlib import Path
 import psycopg
 import structlog
 import urllib3
-from alembic.util import CommandError
 from pydantic import SecretStr
 from redis import Redis, RedisError
 
@@ -27,7 +26,7 @@ from scheduler.embedded import redis
 from scheduler.embedded.home import Addresses, Home
 from scheduler.embedded.postgres import Postgres
 from scheduler.errors import HomeHeld, HomeUnusable
-from scheduler.ledger.session import upgrade
+from scheduler.ledger.session import is_newer, revisions, upgrade
 from scheduler.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -162,14 +161,14 @@ def _start_servers(supervisor: Supervisor, postgres: Postgres, queue: redis.Redi
 
 
 def _upgrade(running: Settings, home: Home) -> None:
-    try:
-        upgrade(running)
-    except CommandError as exc:
+    found, _ = revisions(running)
+    if is_newer(running, found):
         raise HomeUnusable(
-            f"home: {home.folder} was used by a newer version of Enlarger ({exc}); install that"
-            " version, or set another ENLARGER_HOME",
+            f"home: {home.folder} was used by a newer version of Enlarger (schema {found}); install"
+            " that version, or set another ENLARGER_HOME",
             field="home",
-        ) from exc
+        )
+    upgrade(running)
 
 
 def _with_addresses(settings: Settings, home: Home, database_url: str, redis_url: str) -> Settings:

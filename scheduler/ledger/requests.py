@@ -277,9 +277,9 @@ with running as (
     group by batches.id
 )
 insert into queue_counters (batch_id, arrived, gone) select id, arrived, gone from counted
-on conflict (batch_id) do update set arrived = excluded.arrived, refreshed_at = clock_timestamp(),
+on conflict (batch_id) do update set refreshed_at = clock_timestamp(),
+    arrived = greatest(queue_counters.arrived, excluded.arrived),
     gone = greatest(queue_counters.gone, excluded.gone)
-where queue_counters.refreshed_at < clock_timestamp() - make_interval(secs => :age_s)
 """)
 _WAITING = text("""
 select batches.owner, batches.endpoint, cast(sum(arrived - gone) as int) as waiting
@@ -297,12 +297,13 @@ class Line:
     waiting: int
 
 
-def refresh(session: Session, *, age_s: float) -> list[Line]:
-    """Bring counters that are older than `age_s` up to date; return how long the lines are.
+def refresh(session: Session) -> list[Line]:
+    """Bring the counters up to date; return how long the lines are.
 
-    Its cost grows with the open feeds, not with their jobs.
+    Each process does so for itself: whoever relied on another's would forget what it has counted
+    itself in the meantime. Its cost grows with the open feeds, not with their jobs.
     """
-    session.execute(_REFRESH, {"feed": FEED, "age_s": age_s})
+    session.execute(_REFRESH, {"feed": FEED})
     return [Line(**row._mapping) for row in session.execute(_WAITING)]
 
 

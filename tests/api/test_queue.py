@@ -71,6 +71,16 @@ def test_a_request_is_a_job_of_its_owners_feed_and_waits_in_line(api: Live) -> N
     assert row(api, second["request_id"]).priority < job.priority
 
 
+def test_counters_that_are_refreshed_in_quick_succession_forget_nobody(api: Live) -> None:
+    positions = []
+    with api.client() as client:
+        for _ in range(3):
+            api.app.state.lines.refresh()
+            positions.append(submit(client)["queue_position"])
+
+    assert positions == [0, 1, 2]
+
+
 def test_the_position_never_rises_and_falls_with_those_that_leave(api: Live) -> None:
     lines = api.app.state.lines
     with api.client() as client:
