@@ -106,16 +106,29 @@ def test_a_running_request_is_cancelled_between_its_steps(system: Live) -> None:
 
 def test_a_caller_who_hangs_up_before_the_start_is_not_worked_for(system: Live) -> None:
     with system.client() as client:
-        bodies = [{"image_url": picture(10 + each), "scale": SLOW} for each in range(8)]
-        busy = [client.post(f"/queue/{LANCZOS}", json=body).json() for body in bodies]
+        busy = _keep_busy(system, client)
         _hang_up(system, json.dumps({"image_url": picture(6), "scale": SLOW}).encode())
         eventually(lambda: _cancelled_before_the_start(system) == 1)
         for each in busy:
             client.put(each["cancel_url"])
 
 
+def _keep_busy(system: Live, client: httpx.Client) -> list[dict[str, Any]]:
+    """Give the worker more than the bundles that it begins at once, however large they become."""
+    busy: list[dict[str, Any]] = []
+    while _count(system, "state in ('waiting', 'queued')") < 2:
+        bodies = [{"image_url": picture(10 + each), "scale": SLOW} for each in range(8)]
+        busy += [client.post(f"/queue/{LANCZOS}", json=body).json() for body in bodies]
+        time.sleep(0.5)
+    return busy
+
+
 def _cancelled_before_the_start(system: Live) -> int:
-    statement = "select count(*) from jobs where state = 'cancelled' and started_at is null"
+    return _count(system, "state = 'cancelled' and started_at is null")
+
+
+def _count(system: Live, condition: str) -> int:
+    statement = f"select count(*) from jobs where {condition}"
     with system.app.state.ledger.begin() as session:
         return int(session.scalar(text(statement)))
 
