@@ -22,6 +22,7 @@ class Result:
         body: Further fields of the endpoint's published result, ready for JSON.
         opaque: The picture's alpha is in the images already, which show it on white.
         flagged: The safety checker blackened the image, so a constant picture is no fault.
+        notes: What the job's record says beside its result, ready for JSON.
         further: Pictures of other sizes that were asked for beside them, by their fields in the
             published result; stored with the images.
     """
@@ -54,6 +55,10 @@ class Context:
     borrow: Callable[[str], "Upscaler"]
     files: Mapping[str, Path] = field(default_factory=dict)
     tile_divisor: int = 1
+
+    def divided(self, side: int, *, least: int) -> int:
+        """Return a tile's side, halved as often as tiles were, but not below `least`."""
+        return max(least, side // self.tile_divisor)
 
     def generator(self) -> "torch.Generator":
         """Return a CPU generator at the start of the job's own random sequence."""

@@ -177,7 +177,7 @@ def check_schema(settings: Settings) -> Finding:
     found, newest = revisions(settings)
     if found == newest:
         return Finding(name="schema", ok=True, detail=f"up to date ({newest})")
-    if is_newer(settings, found):
+    if is_newer(found):
         detail = f"newer ({found}) than this version's ({newest}): others were upgraded already"
         return Finding(name="schema", ok=True, detail=detail)
     return Finding(

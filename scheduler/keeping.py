@@ -1,5 +1,6 @@
 """The scheduler's duty to keep the ledger small: weeks are made ahead, and dropped when old."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
@@ -39,14 +40,7 @@ def expire(ledger: Ledger, settings: Settings) -> int:
     Raises:
         LedgerUnavailable: Try again.
     """
-    total = 0
-    while True:
-        with ledger.begin() as session:
-            before = database_time(session) - timedelta(seconds=settings.reuse_s)
-            gone = reuse.expire(session, before=before, limit=FORGET_AT_ONCE)
-        total += gone
-        if gone < FORGET_AT_ONCE:
-            return total
+    return _forget_older(ledger, timedelta(seconds=settings.reuse_s), reuse.expire)
 
 
 def forget_taken(ledger: Ledger, settings: Settings) -> None:
@@ -62,11 +56,20 @@ def forget_taken(ledger: Ledger, settings: Settings) -> None:
 def forget_dead(ledger: Ledger, settings: Settings) -> None:
     """Forget messages that nobody understood as long ago as events are kept for."""
     age = _age(settings.keep_events_s or settings.keep_jobs_s)
-    while age is not None:
+    if age is not None:
+        _forget_older(ledger, age, triggers.forget_dead)
+
+
+def _forget_older(ledger: Ledger, age: timedelta, forget: Callable[..., int]) -> int:
+    """Have what is older than `age` forgotten, a chunk a transaction; count it."""
+    total = 0
+    while True:
         with ledger.begin() as session:
             before = database_time(session) - age
-            if triggers.forget_dead(session, before=before, limit=FORGET_AT_ONCE) < FORGET_AT_ONCE:
-                return
+            gone = forget(session, before=before, limit=FORGET_AT_ONCE)
+        total += gone
+        if gone < FORGET_AT_ONCE:
+            return total
 
 
 def prune_all(ledger: Ledger, settings: Settings) -> list[Pruned]:

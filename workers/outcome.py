@@ -106,7 +106,7 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
     outcome: dict[str, Any] = {
         "objects": [each.entry() for each in stored],
         "body": {
-            **({"images": images} if _is_list(job.endpoint, images) else {"image": images[0]}),
+            **_shown(job.endpoint, images),
             **{each.field: each.published() for each in stored if each.field is not None},
             **story.body,
         },
@@ -131,9 +131,10 @@ def succeeded(job: Claimed, stored: Sequence[StoredImage], story: Story, device_
     )
 
 
-def _is_list(endpoint: str, images: Sequence[object]) -> bool:
-    """Tell whether a result's body lists its images; some endpoints do even where it is one."""
-    return len(images) > 1 or "images" in catalog.find(endpoint).result_class().model_fields
+def _shown(endpoint: str, images: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return a result body's field of images: a list, for some endpoints even where it is one."""
+    is_list = len(images) > 1 or "images" in catalog.find(endpoint).result_class().model_fields
+    return {"images": images} if is_list else {"image": images[0]}
 
 
 def made(
@@ -161,7 +162,7 @@ def existing(job: Claimed, found: Sequence[ObjectInfo], *, worker: str) -> Endin
         }
         for each in found
     ]
-    body = {"images": images} if _is_list(job.endpoint, images) else {"image": images[0]}
+    body = _shown(job.endpoint, images)
     return Ending(
         ticket=job.ticket,
         state=JobState.SUCCEEDED,

@@ -116,7 +116,7 @@ class ChainOfZoomUpscaler:
         zoom.take(aligned(levels, seen, self.options.color_fix))
 
     def _step(self, signed: Tensor, noise: Tensor, prompt: Prompt, context: Context) -> Tensor:
-        tile, tick = max(VAE_TILE // context.tile_divisor, 64), context.check_cancelled
+        tile, tick = context.divided(VAE_TILE, least=64), context.check_cancelled
         tiles = self.enhancer.tiles.divided(context.tile_divisor)
         latent = self.enhancer.encode(signed, noise, tile=tile, tick=tick)
         latent = replace(self.enhancer, tiles=tiles).enhance(latent, [prompt], tick=tick)

@@ -23,6 +23,7 @@ from models.chain_of_zoom.zoom import Words
 from models.diffusion.autoencoder import Tick, ignore
 from models.errors import WeightsError
 from models.placement import visitor_to
+from models.speaking import before_each_token, words
 
 INSTRUCTION = (
     "You are shown two images. The second one is an enlarged part of the first one. Knowing the "
@@ -113,11 +114,6 @@ def speak(network: Any, question: Question, speech: Speech, tick: Tick = ignore)
         speech: See there.
         tick: Called before each token; may raise to stop.
     """
-
-    def go_on(ids: Tensor, _scores: object, **_: object) -> Tensor:
-        tick()
-        return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-
     ends = list(speech.ends)
     said = network.generate(
         **question.inputs(),
@@ -128,7 +124,7 @@ def speak(network: Any, question: Question, speech: Speech, tick: Tick = ignore)
             eos_token_id=ends or None,
             pad_token_id=ends[0] if ends else 0,
         ),
-        stopping_criteria=[go_on],
+        stopping_criteria=before_each_token(tick),
     )
     return said[0, question.ids.shape[1] :].tolist()
 
@@ -171,8 +167,8 @@ class Vocabulary:
         return ids, (ids == self._picture).int()
 
     def words(self, ids: Sequence[int]) -> str:
-        """Return an answer as text, without the letter that its last token may have begun."""
-        return self._tokenizer.decode(list(ids), skip_special_tokens=True).replace("\ufffd", "")
+        """Return an answer as text."""
+        return words(self._tokenizer, ids)
 
 
 def conversation(lengths: Sequence[int]) -> str:

@@ -46,8 +46,7 @@ class ProjectedClip(nn.Module):
             For each `(1, n, width)` of the last block but one, and `(1, projected)` of the whole.
         """
         tower = self.text_model
-        places = tower.embeddings.position_embedding.weight
-        read = [tower.embed(ids) + places[: ids.shape[1]] for ids in texts]
+        read = [tower.placed(tower.embed(ids)) for ids in texts]
         *blocks, last = tower.encoder.layers
         for block in blocks:
             read = [block(tokens, causal=True) for tokens in read]

@@ -182,7 +182,7 @@ class ClarityUpscaler:
             return self.model.decode(latent, tile=tile, tick=tick)
 
     def _vae_tile(self, stages: Stages) -> int:
-        return max(128, self.options.vae_tile // stages.context.tile_divisor)
+        return stages.context.divided(self.options.vae_tile, least=128)
 
     def mosaic(self, height: int, width: int, *, divisor: int = 1) -> Mosaic:
         """Return the tiles of a latent of `height` x `width` cells."""

@@ -20,6 +20,7 @@ from models.diffusion.safety import DEVIATION, MEAN
 from models.errors import WeightsError
 from models.image import Pixels
 from models.placement import visitor_to
+from models.speaking import before_each_token, words
 
 MOST_TOKENS = 40
 """Of a caption."""
@@ -31,8 +32,8 @@ BREAK = re.compile(r"\bBREAK\b")
 def as_prompt(said: str) -> str:
     """Return a caption as a prompt that means nothing but its words."""
     plain = " ".join(TAG.sub(" ", said).replace("<", " ").replace(">", " ").split())
-    words = BREAK.sub("break", plain.removesuffix(".").rstrip())
-    return BRACKETS.sub(r"\\\1", words)
+    unbroken = BREAK.sub("break", plain.removesuffix(".").rstrip())
+    return BRACKETS.sub(r"\\\1", unbroken)
 
 
 class Captioner:
@@ -53,8 +54,7 @@ class Captioner:
         """
         with self._visitor.here():
             said = self._say(pixels, tick)
-        words = self._tokenizer.decode(said, skip_special_tokens=True)
-        return as_prompt(words.replace("\ufffd", ""))
+        return as_prompt(words(self._tokenizer, said))
 
     def _say(self, pixels: Pixels, tick: Callable[[], None]) -> list[int]:
         """Return the most probable tokens, one by one."""
@@ -68,16 +68,12 @@ class Captioner:
             ids = torch.tensor([[*parts, config.text_config.bos_token_id]], device=self._device)
             given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
-        def go_on(ids: Tensor, _scores: object, **_: object) -> Tensor:
-            tick()
-            return torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-
         made = self._network.generate(
             pixel_values=shown.to(self._device, self._network.dtype),
             do_sample=False,
             num_beams=1,
             max_new_tokens=MOST_TOKENS,
-            stopping_criteria=[go_on],
+            stopping_criteria=before_each_token(tick),
             **given,
         )
         return list(made[0, before:].tolist())

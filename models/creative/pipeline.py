@@ -24,6 +24,7 @@ from models.creative.weights import SDXL
 from models.diffusion import kdiffusion
 from models.diffusion.bases import Generation
 from models.diffusion.enlarging import enlarge
+from models.diffusion.hint import control_hint
 from models.diffusion.kdiffusion import Discrete
 from models.diffusion.loop import Guidance, TiledDenoiser, calls_of, embed_hints, strengths
 from models.diffusion.lora import Adapted, Lora, Weighted, read_lora
@@ -253,8 +254,7 @@ class CreativeUpscaler:
         networks = kit.model.steered
         hints = None
         if recipe.firmness and networks.controlnet is not None:
-            pixels = torch.from_numpy(worked.copy()).permute(2, 0, 1)[None]
-            hint = (pixels.to(kit.model.device).float() / 255).contiguous()
+            hint = control_hint(worked, recipe.working).to(kit.model.device).contiguous()
             hints = embed_hints(networks, hint, mosaic)
         return TiledDenoiser(
             networks=networks,
@@ -279,7 +279,7 @@ class CreativeUpscaler:
         )
 
     def _vae_tile(self, stages: Stages) -> int:
-        return max(128, self.options.vae_tile // stages.context.tile_divisor)
+        return stages.context.divided(self.options.vae_tile, least=128)
 
     def _is_flagged(self, pixels: Pixels, request: CreativeRequest, stages: Stages) -> bool:
         if self.safety is None or not request.enable_safety_checks:

@@ -156,6 +156,10 @@ class ClipText(nn.Module):
         """Return `(b, n, width)`: the vectors of `(b, n)` tokens, without their places."""
         return self.embeddings.token_embedding(tokens)
 
+    def placed(self, vectors: Tensor) -> Tensor:
+        """Add the vectors of their places to those of tokens: what the first block is given."""
+        return vectors + self.embeddings.position_embedding.weight[: vectors.shape[1]]
+
     def forward(self, vectors: Tensor, *, skip: int = 0, normalise: bool = True) -> Tensor:
         """Encode texts.
 
@@ -167,8 +171,7 @@ class ClipText(nn.Module):
         Returns:
             `(b, n, width)`.
         """
-        places = self.embeddings.position_embedding.weight[: vectors.shape[1]]
-        encoded = self.encoder(vectors + places, causal=True, skip=skip)
+        encoded = self.encoder(self.placed(vectors), causal=True, skip=skip)
         return self.final_layer_norm(encoded) if normalise else encoded
 
 

@@ -61,7 +61,7 @@ class EsrganUpscaler:
         """Enlarge one picture to `request.output_size`."""
         size = request.output_size(Size(picture.width, picture.height))
         made = to_8bit(picture).pixels
-        tile = max(LEAST_TILE, TILE // context.tile_divisor)
+        tile = context.divided(TILE, least=LEAST_TILE)
         for time in range(MOST_TIMES):
             made = self.enlarge(made, tile=tile, before_tile=_reporter(context, time))
             if made.shape[0] >= size.height and made.shape[1] >= size.width:

@@ -61,7 +61,7 @@ class SeedVr2Upscaler:
     def upscale(self, picture: Picture, request: SeedVr2Request, context: Context) -> Result:
         """Enlarge one picture to `request.output_size`; the result has 8 bits a channel."""
         size = request.output_size(Size(picture.width, picture.height))
-        tile = max(request.tile_size // context.tile_divisor, LEAST_TILE)
+        tile = context.divided(request.tile_size, least=LEAST_TILE)
         noise = SeededNoise(context.generator())
         tick = context.check_cancelled
 

@@ -58,9 +58,8 @@ def check() -> None:
     from scheduler.ledger import session
     from scheduler.settings import load
 
-    settings = load()
-    found, newest = session.revisions(settings)
-    if session.is_newer(settings, found):
+    found, newest = session.revisions(load())
+    if session.is_newer(found):
         click.echo(f"The schema is newer ({found}) than this version's ({newest}).", err=True)
         return
     if found != newest:

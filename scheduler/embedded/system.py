@@ -26,7 +26,7 @@ from scheduler.embedded import redis
 from scheduler.embedded.home import Addresses, Home
 from scheduler.embedded.postgres import Postgres
 from scheduler.errors import HomeHeld, HomeUnusable
-from scheduler.ledger.session import is_newer, revisions, upgrade
+from scheduler.ledger.session import upgrade
 from scheduler.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -161,14 +161,13 @@ def _start_servers(supervisor: Supervisor, postgres: Postgres, queue: redis.Redi
 
 
 def _upgrade(running: Settings, home: Home) -> None:
-    found, _ = revisions(running)
-    if is_newer(running, found):
+    newer = upgrade(running)
+    if newer is not None:
         raise HomeUnusable(
-            f"home: {home.folder} was used by a newer version of Enlarger (schema {found}); install"
+            f"home: {home.folder} was used by a newer version of Enlarger (schema {newer}); install"
             " that version, or set another ENLARGER_HOME",
             field="home",
         )
-    upgrade(running)
 
 
 def _with_addresses(settings: Settings, home: Home, database_url: str, redis_url: str) -> Settings:

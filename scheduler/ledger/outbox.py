@@ -96,7 +96,9 @@ def take(session: Session, *, limit: int) -> tuple[int, list[tuple[Noted, Listen
     found = [
         (
             events[row.event_id],
-            Listener(row[5], row.origin, row.url, STYLES[row.style], row.owner, row.active),
+            Listener(
+                row.subscription_id, row.origin, row.url, STYLES[row.style], row.owner, row.active
+            ),
         )
         for row in rows
         if row.subscription_id is not None

@@ -262,6 +262,7 @@ def _too_late(within_s: float) -> dict[str, str]:
 
 
 # One row for each open feed. What has left never falls, so that no request's position rises.
+# `refreshed_at` is for processes of 0.1.0, which leave young counters alone.
 _REFRESH = text("""
 with running as (
     select batch_id, count(*) as jobs from jobs where state = 'running' group by batch_id

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 
 import structlog
@@ -156,25 +157,33 @@ def migrations(settings: Settings) -> Config:
     return config
 
 
-def upgrade(settings: Settings) -> None:
+def upgrade(settings: Settings) -> str | None:
     """Bring the database to the newest schema; safe to call from several processes at once.
 
     A schema that is newer than this version is left as it is: while a system is being upgraded,
     the older processes work on (see docs/operations.md).
+
+    Returns:
+        Such a newer schema's revision; None where the schema is ours.
     """
     found, _ = revisions(settings)
-    if is_newer(settings, found):
+    if is_newer(found):
         log.warning("schema.newer", found=found, remedy="upgrade this process, too")
-        return
+        return found
     with unavailable_mapped():
         command.upgrade(migrations(settings), "head")
+    return None
 
 
-def is_newer(settings: Settings, found: str | None) -> bool:
+@cache
+def _script() -> ScriptDirectory:
+    """Return the migrations, read once in a process."""
+    return ScriptDirectory(str(MIGRATIONS))
+
+
+def is_newer(found: str | None) -> bool:
     """Tell whether a database's revision is one of a newer version than this."""
-    script = ScriptDirectory.from_config(migrations(settings))
-    known = {each.revision for each in script.walk_revisions()}
-    return found is not None and found not in known
+    return found is not None and found not in {each.revision for each in _script().walk_revisions()}
 
 
 def downgrade(settings: Settings, revision: str) -> None:
@@ -184,11 +193,9 @@ def downgrade(settings: Settings, revision: str) -> None:
         RevisionUnknown: It has not, or there is none of that name.
         LedgerUnavailable: The server does not answer; nothing was changed.
     """
-    script = ScriptDirectory.from_config(migrations(settings))
     found, _ = revisions(settings)
-    passed = (
-        [] if found is None else [each.revision for each in script.iterate_revisions(found, "base")]
-    )
+    history = () if found is None else _script().iterate_revisions(found, "base")
+    passed = [each.revision for each in history]
     if revision not in passed:
         known = ", ".join(passed)
         raise RevisionUnknown(
@@ -200,7 +207,7 @@ def downgrade(settings: Settings, revision: str) -> None:
 
 def revisions(settings: Settings) -> tuple[str | None, str | None]:
     """Return the database's revision, None for an empty one, and the newest that we have."""
-    newest = ScriptDirectory.from_config(migrations(settings)).get_current_head()
+    newest = _script().get_current_head()
     engine = create_engine(url(settings), poolclass=NullPool)
     with unavailable_mapped(), engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision(), newest

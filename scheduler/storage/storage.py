@@ -14,6 +14,7 @@ from scheduler.errors import (
     ObjectTooLarge,
     StorageRefused,
 )
+from scheduler.settings import MEBIBYTE
 from scheduler.storage import fence
 from scheduler.storage.address import Address, parse_address
 from scheduler.storage.files import FileStore, confined, is_same_file, remove_if_empty
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from scheduler.settings import Settings
     from scheduler.storage.s3 import S3Store
 
-MEBIBYTE = 2**20
 PROBE = ".enlarger-write-check"
 """One fixed name: where credentials may write but not delete, a single probe is left, not many."""
 

@@ -5,6 +5,7 @@ from their formulas.
 """
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -23,26 +24,33 @@ def enlarge(upscaler, pixels, request, seed: int, *, start) -> np.ndarray:
     picture = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None] / 127.5 - 1
     vae = upscaler.model.autoencoder.vae
     latent = vae.encode(picture).latent_dist.mean * 0.18215
+    guidance = upscaler._guidance(request.prompt, [], request)
+    hint = control_hint(pixels, Size(width, height))
+    x = sampled(
+        latent, request, seed, lambda x, now: _guess(upscaler, x, now, hint, guidance, request)
+    )
+    decoded = vae.decode(x / 0.18215).sample[0].permute(1, 2, 0)
+    return (((decoded + 1) / 2).clamp(0, 1) * 255).byte().numpy()
+
+
+def sampled(latent: Tensor, request, seed: int, guessed: Callable[[Tensor, float], Tensor]):
+    """Add noise to a latent, and take it away step by step."""
     generator = torch.Generator().manual_seed(seed)
     sigmas = karras_sigmas(request.num_inference_steps)
     calls = int(min(request.creativity, 0.999) * request.num_inference_steps) + 1
     sigmas = sigmas[-calls - 1 :]
     x = latent + torch.randn(latent.shape, generator=generator) * sigmas[0]
-    guidance = upscaler._guidance(request.prompt, [], request)
-    hint = control_hint(pixels, Size(width, height))
     guesses: list[tuple[Tensor, float]] = []
     for now, after in pairwise(sigmas):
-        guess = _guess(upscaler, x, now, hint, guidance, request)
+        guess = guessed(x, now)
         if after == 0:
-            x = guess
-            break
+            return guess
         step = math.log(now / after)
         x = third_order(x, guess, guesses, step)
         noise = torch.randn(x.shape, generator=generator)
         x = x + noise * after * math.sqrt(1 - math.exp(-2 * step))
         guesses.append((guess, step))
-    decoded = vae.decode(x / 0.18215).sample[0].permute(1, 2, 0)
-    return (((decoded + 1) / 2).clamp(0, 1) * 255).byte().numpy()
+    return x
 
 
 def karras_sigmas(steps: int) -> list[float]:

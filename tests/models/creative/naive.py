@@ -5,13 +5,12 @@ from their formulas.
 """
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tests.models.clarity.naive import karras_sigmas, third_order
+from tests.models.clarity.naive import sampled
 
 OVERLAP = 16
 
@@ -21,22 +20,9 @@ def diffuse(upscaler, worked: np.ndarray, request, conditions, seed: int, *, sca
     picture = torch.from_numpy(worked.copy()).permute(2, 0, 1)[None] / 255
     vae = upscaler.model.autoencoder.vae
     latent = vae.encode(picture * 2 - 1).latent_dist.mean * scaling
-    generator = torch.Generator().manual_seed(seed)
-    sigmas = karras_sigmas(request.num_inference_steps)
-    calls = int(min(request.creativity, 0.999) * request.num_inference_steps) + 1
-    sigmas = sigmas[-calls - 1 :]
-    x = latent + torch.randn(latent.shape, generator=generator) * sigmas[0]
-    guesses: list[tuple[Tensor, float]] = []
-    for now, after in pairwise(sigmas):
-        guess = _guess(upscaler, x, now, picture, conditions, request)
-        if after == 0:
-            x = guess
-            break
-        step = math.log(now / after)
-        x = third_order(x, guess, guesses, step)
-        noise = torch.randn(x.shape, generator=generator)
-        x = x + noise * after * math.sqrt(1 - math.exp(-2 * step))
-        guesses.append((guess, step))
+    x = sampled(
+        latent, request, seed, lambda x, now: _guess(upscaler, x, now, picture, conditions, request)
+    )
     decoded = vae.decode(x / scaling).sample[0].permute(1, 2, 0)
     return (((decoded + 1) / 2).clamp(0, 1) * 255).byte().numpy()
 
