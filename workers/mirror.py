@@ -5,12 +5,15 @@ goes on with. It is replaced when the store's ETag is another than that of the c
 """
 
 import fcntl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from models import catalog
+from models.catalog import Endpoint
+from scheduler.choices import options_of
 from scheduler.errors import ObjectMissing, StorageUnavailable
 from scheduler.settings import Settings
 from scheduler.storage import Storage, parse_address
@@ -43,6 +46,7 @@ def local_folder(settings: Settings, storage: Storage, wanted: Sequence[str]) ->
     Raises:
         StorageUnavailable: The mirror does not answer.
         AccessDenied: It may not be read.
+        SettingsInvalid: What the operator chose about an endpoint is no choice.
     """
     folder = local_copy(settings)
     if folder is None or not str(settings.weights).startswith("s3://"):
@@ -51,21 +55,31 @@ def local_folder(settings: Settings, storage: Storage, wanted: Sequence[str]) ->
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # a host has one worker for each device, and one cache
-        for names in _parts(wanted):
+        for names in _parts(wanted, settings.options):
             # Any one of them will do, so the first that is there is the only one.
             any(_bring(storage, str(prefix.child(name)), folder / name) for name in names)
     return folder
 
 
-def _parts(wanted: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """Yield, for each part of a wanted endpoint's weights, the names of the files that will do."""
-    for endpoint in catalog.ENDPOINTS.values():
-        needed = endpoint.manifest()
-        if needed is not None and (not wanted or endpoint.id in wanted):
-            parts = (part for variant in needed.variants for part in variant.parts)
+def _parts(
+    wanted: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]
+) -> Iterator[tuple[str, ...]]:
+    """Yield, for each part that wanted endpoints need, the names of the files that will do."""
+    for endpoint in _with_lenders(wanted, chosen):
+        manifest, options = endpoint.manifest(), options_of(endpoint, chosen)
+        if manifest is not None:
+            parts = (part for variant in manifest.variants for part in options.parts(variant))
             yield from dict.fromkeys(
-                tuple(f"{needed.name}/{file.name}" for file in part.files) for part in parts
+                tuple(f"{manifest.name}/{file.name}" for file in part.files) for part in parts
             )
+
+
+def _with_lenders(wanted: Sequence[str], chosen: Mapping[str, Mapping[str, Any]]) -> list[Endpoint]:
+    """Return the wanted endpoints, and those that they borrow; these borrow nothing themselves."""
+    known = catalog.ENDPOINTS.values()
+    served = [each for each in known if not wanted or each.id in wanted]
+    lent = {name for each in served for name in options_of(each, chosen).borrows()}
+    return [each for each in known if each in served or each.id in lent]
 
 
 def _bring(storage: Storage, address: str, path: Path) -> bool:

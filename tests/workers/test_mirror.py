@@ -9,6 +9,8 @@ from scheduler.storage import open_storage
 from tests.workers.test_residency import make_endpoint
 from workers import mirror
 
+CATALOGUE = catalog.ENDPOINTS
+
 
 @pytest.fixture(autouse=True)
 def _one_endpoint(monkeypatch):
@@ -85,6 +87,29 @@ def test_only_wanted_endpoints_are_copied(mirrored, bucket):
     folder = bring(mirrored, "something/else")
 
     assert list(folder.glob("split/*")) == []
+
+
+def test_what_an_endpoint_borrows_and_what_the_operator_chose_are_copied(
+    mirrored, bucket, monkeypatch
+):
+    monkeypatch.setattr(catalog, "ENDPOINTS", CATALOGUE)
+    clarity = "fal-ai/clarity-upscaler"
+    settings = mirrored.model_copy(update={"options": {clarity: {"base": "mine", "loras": {}}}})
+    borrowed = CATALOGUE["enlarger/esrgan"].manifest().variants[0].parts[0].files[0].name
+    files = {
+        "clarity/mine.safetensors",
+        "clarity/juggernaut_reborn.safetensors",
+        f"esrgan/{borrowed}",
+    }
+    storage = open_storage(settings)
+    for name in (*files, "ccsr/real-world_ccsr.ckpt"):
+        storage.write(f"s3://{bucket}/weights/{name}", b"w", content_type="text/plain")
+
+    folder = bring(settings, clarity)
+
+    found = {each for each in folder.rglob("*") if each.suffix in (".safetensors", ".pth", ".ckpt")}
+    names = {each.relative_to(folder).as_posix() for each in found}
+    assert names == files - {"clarity/juggernaut_reborn.safetensors"}
 
 
 def test_a_folder_is_taken_as_it_is(tmp_path):
