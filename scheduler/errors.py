@@ -28,7 +28,7 @@ EnlargerError
 │   ├── ResultForgotten       a result that was not to be kept, and is not there any more
 │   ├── WeightsRefused        a file of weights that can't be had, or is not what it should be
 │   ├── BatchUnknown
-│   ├── RevisionUnknown       no migration that the database has passed
+│   ├── RevisionUnknown       no migration that the database can go back to
 │   ├── ApiRefused            an API that was asked instead of the ledger says no
 │   ├── SubscriptionUnknown
 │   ├── EventUnknown          no type of events that one can subscribe to
@@ -155,7 +155,7 @@ class NobodyReady(RequestError):
 
 
 class RevisionUnknown(RequestError):
-    """The database has passed no migration of this name."""
+    """The database can't go back to a migration of this name."""
 
 
 class FileRefused(RequestError):

@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from pydantic import SecretStr
+from sqlalchemy import text
 
 from models.version import VERSION
 from scheduler import broker
@@ -54,6 +55,18 @@ class Recording:
     facts: dict[str, Any]
 
 
+class Column(NamedTuple):
+    """What an older version counts on.
+
+    Attributes:
+        kind: The type of its values.
+        may_lack: Whether a row can be written without it.
+    """
+
+    kind: str
+    may_lack: bool
+
+
 def recordings() -> Iterator[Recording]:
     """Yield those of all versions, the oldest first."""
     for folder in sorted(FOLDER.iterdir()):
@@ -64,13 +77,46 @@ def recordings() -> Iterator[Recording]:
         )
 
 
-def restore(recording: Recording, url: str) -> None:
+def restore(recording: Recording, settings: Settings) -> None:
     """Put a recorded database into an empty one."""
+    assert settings.database_url is not None
+    url = settings.database_url.get_secret_value()
     command = [installed() / "bin" / "psql", "--quiet", "--set=ON_ERROR_STOP=1", "--no-psqlrc", url]
     done = subprocess.run(
         command, input=recording.database.read_bytes(), check=False, capture_output=True
     )
     assert done.returncode == 0, done.stderr.decode()
+
+
+def columns(ledger: Ledger) -> dict[tuple[str, str], Column]:
+    """Return the columns of all tables and views, by table and name."""
+    with ledger.begin() as session:
+        found = session.execute(
+            text("""
+            select table_name, column_name, data_type,
+                is_nullable = 'YES' or column_default is not null or is_identity = 'YES'
+            from information_schema.columns
+            where table_schema = 'public' and table_name <> 'alembic_version'
+        """)
+        )
+        return {(table, name): Column(kind, may_lack) for table, name, kind, may_lack in found}
+
+
+def rows(ledger: Ledger) -> set[tuple[str, str]]:
+    """Return what is in all tables: the table's name, and a row as JSON."""
+    with ledger.begin() as session:
+        tables = session.scalars(
+            text("""
+            select relname from pg_class
+            where relnamespace = 'public'::regnamespace and relkind in ('r', 'p')
+                and not relispartition and relname <> 'alembic_version'
+        """)
+        )
+        return {
+            (table, row)
+            for table in tables.all()
+            for row in session.scalars(text(f"select to_jsonb(t)::text from {table} t"))
+        }
 
 
 def record(settings: Settings, folder: Path) -> None:

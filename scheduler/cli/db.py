@@ -38,7 +38,7 @@ def downgrade(revision: str) -> None:
 
     \b
     Example:
-      enlarger db downgrade 0016
+      enlarger db downgrade 0017
     """
     from scheduler.ledger import session
     from scheduler.settings import load

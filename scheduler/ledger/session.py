@@ -23,6 +23,9 @@ from scheduler.settings import Settings
 log = structlog.get_logger()
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+OLDEST = "0017"
+"""The revision of 0.1.0, the first release: there is no older program to go back for, and among the
+migrations before it there is one that can't be taken back."""
 NO_DATABASE = (
     "ENLARGER_DATABASE_URL is not set; point it at PostgreSQL, for instance "
     "postgresql://user:password@host/enlarger, or use `enlarger run`, which brings its own"
@@ -187,19 +190,26 @@ def is_newer(found: str | None) -> bool:
 
 
 def downgrade(settings: Settings, revision: str) -> None:
-    """Take migrations back, down to a revision that the database has passed.
+    """Take migrations back, down to a revision that the database passed since the first release.
 
     Raises:
-        RevisionUnknown: It has not, or there is none of that name.
+        RevisionUnknown: It has not, or there is none of that name, or the way back is a newer
+            version's to know.
         LedgerUnavailable: The server does not answer; nothing was changed.
     """
     found, _ = revisions(settings)
-    history = () if found is None else _script().iterate_revisions(found, "base")
-    passed = [each.revision for each in history]
-    if revision not in passed:
-        known = ", ".join(passed)
+    if is_newer(found):
         raise RevisionUnknown(
-            f"revision: {revision!r} is none that the database passed; it passed {known}"
+            f"revision: the database is at {found}, which this version does not know; "
+            "take it back with the version that brought it there"
+        )
+    history = () if found is None else _script().iterate_revisions(found, "base")
+    passed = [each.revision for each in history if each.revision >= OLDEST]
+    if revision not in passed:
+        known = ", ".join(passed) or "none"
+        raise RevisionUnknown(
+            f"revision: {revision!r} is none that the database can go back to; these are: {known}; "
+            "for anything else restore a dump"
         )
     with unavailable_mapped():
         command.downgrade(migrations(settings), revision)
