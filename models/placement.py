@@ -2,7 +2,7 @@
 
 A network's blocks may live in the host's memory and visit the device one after another, each while
 the one before it computes; or a whole network visits it. Weights never change, so nothing is copied
-back.
+back then. What lives on the device may wait on the host while something else has its room.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -215,6 +215,13 @@ def stream_blocks(network: nn.Module, blocks: Sequence[nn.Module], device: torch
     for tensor in _tensors(network):
         if id(tensor) not in visiting:
             tensor.data = tensor.data.to(device)
+
+
+def move(networks: Iterable[nn.Module], device: str) -> None:
+    """Take networks to a device, tensor by tensor; what is there already stays."""
+    with torch.inference_mode(mode=False):  # or else LoRAs could not be merged into them any more
+        for network in networks:
+            network.to(device)
 
 
 class Visitor:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 from models.checkpoint.manifest import LocalWeights
 from models.image import Picture, Pixels
@@ -46,13 +46,14 @@ class Context:
         check_cancelled: Raises `Cancelled` once nobody wants the job; for between steps and tiles.
         files: Local paths of the request's fetched files, by field name, without `image_url`.
         tile_divisor: 1, 2, 4...: how often the engine halved the tiles after an out-of-memory.
-        borrow: Another endpoint's resident upscaler, by endpoint id.
+        borrow: Has another endpoint's upscaler, by its id, do a piece of the work. Where a device
+            has no room for both, the one that does nothing leaves it meanwhile (see `Movable`).
     """
 
     seed: int
     progress: Callable[[float, str], None]
     check_cancelled: Callable[[], None]
-    borrow: Callable[[str], "Upscaler"]
+    borrow: Callable[[str, "Work"], Result]
     files: Mapping[str, Path] = field(default_factory=dict)
     tile_divisor: int = 1
 
@@ -109,6 +110,21 @@ class Work(NamedTuple):
     picture: Picture
     request: Any
     context: Context
+
+
+@runtime_checkable
+class Movable(Upscaler, Protocol):
+    """A model that can wait on the host while another one needs its room on the device."""
+
+    def move(self, device: str) -> None:
+        """Take all weights to a device; never called while it works.
+
+        What is there already stays, so that a move that was interrupted can be asked for again.
+
+        Args:
+            device: "cpu", or the one that it was loaded to.
+        """
+        ...
 
 
 class BatchUpscaler(Upscaler, Protocol):

@@ -9,13 +9,13 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import structlog
 
 from models import catalog
 from models.errors import OutOfDeviceMemory
-from models.upscaler import Upscaler
+from models.upscaler import Movable, Result, Upscaler, Work
 from workers.devices import Device
 from workers.stock import Stock
 
@@ -49,10 +49,14 @@ class Residency:
         self._device = device
         self._budget = budget_bytes
         self._loaded: OrderedDict[str, Resident] = OrderedDict()
+        self._waiting: set[str] = set()
+        """Those that are loaded, but on the host."""
         self._in_use: list[str] = []
+        self._crowded: set[str] = set()
+        """Those that ran out of memory once, maybe for what they had been lent beside them."""
 
     def sizes(self) -> dict[str, int]:
-        """Return the bytes that each resident pipeline takes; any thread may ask."""
+        """Return the bytes that each pipeline takes, even if it waits; any thread may ask."""
         return {name: each.size_bytes for name, each in list(self._loaded.items())}
 
     @contextmanager
@@ -63,28 +67,67 @@ class Residency:
             UnknownEndpoint: No such endpoint is served here.
             WeightsError: Its files are not here, or do not fit the network.
         """
-        depth = len(self._in_use)
-        try:
-            yield self._use(pipeline)
-        finally:
-            del self._in_use[depth:]
-
-    def borrow(self, endpoint: str) -> Upscaler:
-        """Return an endpoint's pipeline that stays until the surrounding `resident` block ends.
-
-        Where it has variants, the first one.
-        """
-        return self._use(self._stock.endpoint(endpoint).pipelines()[0])
-
-    def _use(self, pipeline: str) -> Upscaler:
         self._in_use.append(pipeline)
-        return self._get(pipeline)
+        try:
+            yield self._get(pipeline)
+        finally:
+            self._in_use.pop()
+
+    def borrow(self, endpoint: str, work: Work) -> Result:
+        """Have an endpoint's pipeline do something for the one that is in use.
+
+        Where it has variants, the first one. Both stay on the device if its budget is enough for
+        both, and the borrower never ran out of memory. Otherwise there is one at a time: the
+        borrower waits on the host, then what it was lent does, or leaves if it can't wait there.
+        """
+        borrower, lent = self._in_use[-1], self._stock.endpoint(endpoint).pipelines()[0]
+        if not self._have_room(borrower, lent):
+            self._set_aside(borrower)
+        result = self._lend(lent, work)
+        if not self._have_room(borrower, lent):
+            self._set_aside(lent)
+        self._get(borrower)
+        return result
+
+    def _lend(self, pipeline: str, work: Work) -> Result:
+        """Use a pipeline, and know it no longer afterwards, so that it can be dropped."""
+        with self.resident(pipeline) as upscaler:
+            return upscaler.upscale(*work)
+
+    def _have_room(self, borrower: str, lent: str) -> bool:
+        taken = sum(map(self._size_of, {*self._in_use, lent}))
+        return borrower not in self._crowded and taken <= self._budget
+
+    def _size_of(self, pipeline: str) -> int:
+        """Return the bytes that a pipeline takes; of its files, as long as nobody has seen it."""
+        if pipeline in self._loaded:
+            return self._loaded[pipeline].size_bytes
+        weights = self._stock.weights(pipeline)
+        return weights.size_bytes if weights else 0
+
+    def _set_aside(self, pipeline: str) -> None:
+        """Free the room that a pipeline takes, if it can wait on the host or nobody uses it."""
+        if self._can_wait(pipeline):
+            self._waiting.add(pipeline)  # first: what a move that fails leaves is brought back
+            self._move(pipeline, "cpu")
+        elif pipeline not in self._in_use:
+            self._drop(pipeline)
+        empty_cache()
+
+    def _can_wait(self, pipeline: str) -> bool:
+        is_elsewhere = self._device.id != "cpu"
+        return is_elsewhere and isinstance(self._loaded[pipeline].upscaler, Movable)
+
+    def _move(self, pipeline: str, device: str) -> None:
+        cast("Movable", self._loaded[pipeline].upscaler).move(device)
+        log.info("pipeline.moved", pipeline=pipeline, device=device)
 
     def enlarge(self, pipeline: str, work: Callable[[Upscaler, int], Made]) -> tuple[Made, int]:
         """Do a job's work on the device, and make room where it runs out of memory.
 
-        The first time that fails, all other pipelines leave the device; then the tiles are halved,
-        again and again, if the endpoint has any.
+        The first time that fails, all other pipelines leave the device, and from then on what this
+        one borrows is not beside it any more; then the tiles are halved, again and again, if the
+        endpoint has any.
 
         Args:
             pipeline: What it needs.
@@ -104,12 +147,10 @@ class Residency:
                 if not is_out_of_memory(exc):
                     raise
                 reason = str(exc)
-                is_loaded = pipeline in self._loaded
             # Here, not in the handler: the exception held the frames, and they held the tensors.
             log.warning("device.full", pipeline=pipeline, divisor=divisor, reason=reason[:300])
-            alone = not self.evict(keep=pipeline)
-            if alone and not is_loaded:
-                raise OutOfDeviceMemory(self._no_room_to_load(pipeline))
+            self._crowded.add(pipeline)
+            self.evict(keep=pipeline)
         message = (
             f"{self._device.id} ({self._device.name}) has no room for this picture, even with "
             "nothing else on it; make it smaller, or use a device with more memory"
@@ -122,23 +163,34 @@ class Residency:
         tiled = self._stock.endpoint(catalog.part(pipeline)[0]).tiled
         return [1, 1, *halved] if tiled else [1, 1]
 
-    def _no_room_to_load(self, pipeline: str) -> str:
-        return (
-            f"{self._device.id} ({self._device.name}) has no room for {pipeline} itself, with "
-            "nothing else on it; see what ENLARGER_OPTIONS offers for small devices, choose a "
-            "smaller variant, or use a device with more memory"
-        )
+    @contextmanager
+    def _naming(self, pipeline: str) -> Iterator[None]:
+        """Say which pipeline is too large by itself: then nothing else helps."""
+        try:
+            yield
+        except (MemoryError, RuntimeError) as exc:
+            if self._taken() or not is_out_of_memory(exc):
+                raise
+            message = (
+                f"{self._device.id} ({self._device.name}) has no room for {pipeline} itself, with "
+                "nothing else on it; see what ENLARGER_OPTIONS offers for small devices, choose a "
+                "smaller variant, or use a device with more memory"
+            )
+            raise OutOfDeviceMemory(message) from exc
 
-    def evict(self, *, keep: str) -> bool:
-        """Take everything off the device but one pipeline and what it uses; tell if any was."""
-        leaving = [name for name in self._loaded if name not in {keep, *self._in_use}]
-        for name in leaving:
+    def evict(self, *, keep: str) -> None:
+        """Take everything off the device but one pipeline and what it uses."""
+        for name in [name for name in self._loaded if name not in {keep, *self._in_use}]:
             self._drop(name)
         empty_cache()
-        return bool(leaving)
 
     def _get(self, pipeline: str) -> Upscaler:
-        if pipeline not in self._loaded:
+        """Return a pipeline that is in use, once it is on the device."""
+        if pipeline in self._waiting:
+            self._make_room(self._size_of(pipeline))
+            self._move(pipeline, self._device.id)
+            self._waiting.remove(pipeline)
+        elif pipeline not in self._loaded:
             self._loaded[pipeline] = self._load(pipeline)
         self._loaded.move_to_end(pipeline)
         return self._loaded[pipeline].upscaler
@@ -146,16 +198,17 @@ class Residency:
     def _load(self, pipeline: str) -> Resident:
         endpoint = self._stock.endpoint(catalog.part(pipeline)[0])
         weights = self._stock.weights(pipeline)
-        expected = weights.size_bytes if weights else 0
+        expected = self._size_of(pipeline)
         self._make_room(expected)
         before, began = allocated_bytes(self._device), time.monotonic()
         upscaler_class: type[Upscaler] = catalog.load(endpoint.pipeline)
-        upscaler = upscaler_class.load(
-            weights,
-            options=self._stock.options(endpoint),
-            device=self._device.id,
-            dtype=self._device.dtype,
-        )
+        with self._naming(pipeline):
+            upscaler = upscaler_class.load(
+                weights,
+                options=self._stock.options(endpoint),
+                device=self._device.id,
+                dtype=self._device.dtype,
+            )
         taken = max(allocated_bytes(self._device) - before, 0) or expected
         seconds = round(time.monotonic() - began, 3)
         log.info("pipeline.loaded", pipeline=pipeline, size_bytes=taken, seconds=seconds)
@@ -164,13 +217,17 @@ class Residency:
     def _make_room(self, size_bytes: int) -> None:
         """Evict the least recently used until so many bytes fit, or nothing is left to evict."""
         for name in [name for name in self._loaded if name not in self._in_use]:
-            if sum(self.sizes().values()) + size_bytes <= self._budget:
+            if self._taken() + size_bytes <= self._budget:
                 return
             self._drop(name)
             empty_cache()
 
+    def _taken(self) -> int:
+        return sum(size for name, size in self.sizes().items() if name not in self._waiting)
+
     def _drop(self, name: str) -> None:
         del self._loaded[name]
+        self._waiting.discard(name)
         log.info("pipeline.evicted", pipeline=name)
 
 

@@ -23,6 +23,7 @@ from models.checkpoint.manifest import LocalWeights
 from models.diffusion.noise import SeededNoise
 from models.errors import OutOfDeviceMemory
 from models.image import Picture, Pixels, from_tensor, to_8bit
+from models.placement import move
 from models.schema import Size
 from models.upscaler import Context, Result
 
@@ -54,6 +55,10 @@ class CcsrUpscaler:
             dtype=getattr(torch, dtype),
         )
         return cls(restorer, options)
+
+    def move(self, device: str) -> None:
+        """Take all weights to a device."""
+        move((self.restorer.controlled, self.restorer.autoencoder.vae), device)
 
     @torch.inference_mode()
     def upscale(self, picture: Picture, request: CcsrRequest, context: Context) -> Result:

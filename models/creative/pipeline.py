@@ -36,9 +36,10 @@ from models.diffusion.stages import Stages
 from models.diffusion.texts import Texts
 from models.errors import ArgumentInvalid, NotFinite
 from models.image import Picture, Pixels, to_8bit
+from models.placement import move
 from models.schema import Size
 from models.tiling.fuse import Mosaic, balanced, side_bell, spread
-from models.upscaler import Context, Result
+from models.upscaler import Context, Result, Work
 
 OVERLAP = 16
 """Cells that tiles share at least; evenly spread, they mostly share more."""
@@ -110,6 +111,11 @@ class CreativeUpscaler:
             options=options,
             variant=weights.variant,
         )
+
+    def move(self, device: str) -> None:
+        """Take all weights but the captioner's, which wait on the host anyway, to a device."""
+        checker = (self.safety,) if self.safety is not None else ()
+        move((*self.model.networks(), *checker), device)
 
     @torch.inference_mode()
     def upscale(self, picture: Picture, request: CreativeRequest, context: Context) -> Result:
@@ -198,10 +204,9 @@ class CreativeUpscaler:
             goal, Image.Resampling.BICUBIC
         )
         progress = stages.within(0.0, RESTORED, "restoring")
-        restorer = stages.context.borrow(RESTORER)
         context = replace(stages.context, progress=progress)
-        picture = Picture(pixels=np.asarray(resized))
-        return restorer.upscale(picture, restoration(goal), context).images[0]
+        work = Work(Picture(pixels=np.asarray(resized)), restoration(goal), context)
+        return stages.context.borrow(RESTORER, work).images[0]
 
     def _diffuse(
         self,

@@ -10,6 +10,7 @@ from models import catalog
 from models.diffusion.stages import Stages
 from models.image import Picture, Pixels
 from models.schema import Size
+from models.upscaler import Work
 
 MOST_TIMES = 3
 """That a picture is enlarged by an endpoint, where once does not reach the size."""
@@ -46,10 +47,10 @@ def enlarge(
     for time_ in range(MOST_TIMES if chosen is not Enlarger.LANCZOS else 0):
         if pixels.shape[1] >= size.width and pixels.shape[0] >= size.height:
             break
-        lent = stages.context.borrow(chosen.endpoint)
         # With its own default: 4 for esrgan; 2 for compact.
         request = catalog.find(chosen.endpoint).request_class()(image_url="a pass")
         first, last = (1 - 0.5**time_) * share, (1 - 0.5 ** (time_ + 1)) * share
         context = replace(stages.context, progress=stages.within(first, last, "enlarging"))
-        pixels = lent.upscale(Picture(pixels=pixels), request, context).images[0]
+        work = Work(Picture(pixels=pixels), request, context)
+        pixels = stages.context.borrow(chosen.endpoint, work).images[0]
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS))

@@ -78,6 +78,11 @@ class StableDiffusion:
         """Return the networks that LoRAs change, by the names that those use."""
         return {"unet": self.steered.unet, **self.towers()}
 
+    def networks(self) -> Sequence[nn.Module]:
+        """Return all that have weights."""
+        whole = [self.steered, self.text, self.text_2, self.projection, self.autoencoder.vae]
+        return [each for each in whole if each is not None]
+
     def towers(self) -> Mapping[str, ClipText]:
         """Return the text encoders, by the names that LoRAs and textual inversions use."""
         return {"text": self.text, **({"text_2": self.text_2} if self.text_2 is not None else {})}

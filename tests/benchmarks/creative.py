@@ -85,7 +85,7 @@ def load_creative(folder: Path) -> CreativeUpscaler:
 
 def enlarge(upscaler: CreativeUpscaler, ccsr: Upscaler, *, skip_ccsr: bool) -> None:
     request = CreativeRequest(image_url="x", skip_ccsr=skip_ccsr, **ARGUMENTS)
-    context = make_context(seed=5, borrow=lambda _: ccsr)
+    context = make_context(seed=5, borrow=lambda _, work: ccsr.upscale(*work))
     upscaler.upscale(make_picture(SIDE, SIDE), request, context)
 
 

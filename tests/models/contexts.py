@@ -9,7 +9,7 @@ from models.catalog import Endpoint, find, load
 from models.checkpoint.manifest import LocalWeights, look
 from models.options import NoOptions
 from models.schema import UpscaleRequest
-from models.upscaler import Context, Upscaler
+from models.upscaler import Context, Result, Upscaler, Work
 from tests.checkpoints import write_seedvr2
 from tests.models.ccsr.small import write_ccsr
 from tests.models.chain_of_zoom.small import write_chain_of_zoom
@@ -82,9 +82,9 @@ shared_upscaler = cache(load_upscaler)
 """The same, once for all tests of a process: no job changes an upscaler."""
 
 
-def lender(folder: Path) -> Callable[[str], Upscaler]:
+def lender(folder: Path) -> Callable[[str, Work], Result]:
     """Return what lends an upscaler any other, with small random weights."""
-    return lambda endpoint: shared_upscaler(endpoint, folder)
+    return lambda endpoint, work: shared_upscaler(endpoint, folder).upscale(*work)
 
 
 def _options(endpoint: Endpoint) -> NoOptions:
@@ -102,6 +102,6 @@ def _weights(endpoint: Endpoint, folder: Path) -> LocalWeights | None:
     return LocalWeights(variant=variant.name, files=look(_options(endpoint).parts(variant), folder))
 
 
-def _borrow(endpoint: str) -> NoReturn:
+def _borrow(endpoint: str, _work: Work) -> NoReturn:
     message = f"nothing lends {endpoint} here"
     raise AssertionError(message)

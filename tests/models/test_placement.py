@@ -8,6 +8,7 @@ from models.placement import (
     BlockStream,
     StraightLane,
     Visitor,
+    move,
     resting_place,
     stream_blocks,
     visitor_to,
@@ -203,6 +204,21 @@ def test_a_network_visits_a_real_device():
         with visitor.here():
             torch.testing.assert_close(visiting(picture), expected)
         assert not visiting.before.weight.is_cuda
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_network_waits_on_the_host_and_comes_back_to_a_real_device():
+    waiting = network(3).cuda()
+    before = [each.clone() for each in waiting.parameters()]
+
+    with torch.inference_mode():
+        move((waiting,), "cpu")
+        assert not waiting.before.weight.is_cuda
+        move((waiting,), "cuda")
+    waiting.before.weight.data.mul_(1)  # as LoRAs do, which may come outside of inference
+
+    assert all(map(torch.equal, waiting.parameters(), before))
 
 
 def _fail(*_):

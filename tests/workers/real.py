@@ -35,13 +35,15 @@ def real_rig(
     endpoints: Mapping[str, Endpoint] = ENDPOINTS,
     lease: Lease | None = None,
     weights: Path | None = None,
+    chosen: Mapping[str, Mapping[str, Any]] | None = None,
+    budget_bytes: int = 2**30,
 ) -> Iterator[Rig]:
     """Run an engine with the real stages for a block."""
     if lease is None:
         lease = Lease(3600)
         lease.renewed(sent_at=10**9)
     storage = open_storage(settings)
-    stock = Stock(endpoints=endpoints, folder=weights)
+    stock = Stock(endpoints=endpoints, folder=weights, chosen=chosen or {})
     workshop = Workshop(
         settings,
         worker="host:1",
@@ -49,7 +51,7 @@ def real_rig(
         ledger=ledger,
         storage=storage,
         storeroom=Storeroom(storage, lease, settings),
-        residency=Residency(stock, CPU, budget_bytes=2**30),
+        residency=Residency(stock, CPU, budget_bytes=budget_bytes),
         chronicle=Chronicle(lambda _raw: None),
     )
     with rig(ledger, settings, workshop.stages()) as it:

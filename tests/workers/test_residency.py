@@ -10,14 +10,14 @@ import torch
 
 from models.catalog import Endpoint
 from models.checkpoint.manifest import LocalWeights
-from models.errors import OutOfDeviceMemory, UnknownEndpoint
+from models.errors import Cancelled, OutOfDeviceMemory, UnknownEndpoint
 from models.options import NoOptions
-from models.upscaler import Upscaler
+from models.upscaler import Upscaler, Work
 from workers.devices import Device
 from workers.residency import Residency, is_out_of_memory
 from workers.stock import Stock
 
-CPU = Device(id="cpu", name="test", memory_bytes=100)
+CPU, GPU = (Device(id=id, name="test", memory_bytes=100) for id in ("cpu", "cuda:0"))
 
 
 @dataclass
@@ -34,8 +34,8 @@ class Loaded:
         cls.loads.append(f"{weights and weights.files['net'].parent.name} {device} {dtype}")
         return cls(weights)
 
-    def upscale(self, picture: object, request: object, context: object) -> Any:
-        raise NotImplementedError
+    def upscale(self, picture: Any, request: object, context: object) -> Any:
+        return picture()
 
 
 @pytest.fixture(autouse=True)
@@ -54,13 +54,15 @@ def make_endpoint(name: str, **overrides: Any) -> Endpoint:
     return Endpoint(**fields | overrides)
 
 
-def make_residency(tmp_path: Path, sizes: dict[str, int], **overrides: Any) -> Residency:
+def make_residency(
+    tmp_path: Path, sizes: dict[str, int], *, device: Device = CPU, **overrides: Any
+) -> Residency:
     """Return a residency of 100 bytes over endpoints whose weights have these sizes."""
     for name, size in sizes.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(bytes(size))
     endpoints = {name: make_endpoint(name, **overrides) for name in sizes}
-    return Residency(Stock(endpoints=endpoints, folder=tmp_path), CPU, budget_bytes=100)
+    return Residency(Stock(endpoints=endpoints, folder=tmp_path), device, budget_bytes=100)
 
 
 def use(residency: Residency, *names: str) -> None:
@@ -96,16 +98,114 @@ def test_one_that_is_larger_than_the_budget_is_loaded_with_nothing_beside_it(
     assert set(residency.sizes()) == {"huge"}
 
 
-def test_a_borrowed_pipeline_stays_as_long_as_the_job(tmp_path: Path) -> None:
-    residency = make_residency(tmp_path, {"a": 60, "lent": 60, "c": 30})
+@dataclass
+class Moving(Loaded):
+    """One that can wait on the host, and notes where it is."""
 
-    with residency.resident("a"):
-        residency.borrow("lent")
-        together = set(residency.sizes())
-    use(residency, "c")
+    place: str = "cuda:0"
+    room: ClassVar[int | None] = None
+    """How often it may still be moved before there is no room; None for always."""
 
-    assert together == {"a", "lent#only"}
-    assert set(residency.sizes()) == {"lent#only", "c"}
+    def move(self, device: str) -> None:
+        if Moving.room is not None:
+            Moving.room -= 1
+            if Moving.room < 0:
+                raise torch.OutOfMemoryError
+        self.place = device
+
+
+def make_lending(tmp_path: Path, lent_bytes: int) -> Residency:
+    """Return a residency of 100 bytes on a GPU, for a borrower of 60 and what is lent to it."""
+    Moving.room = None
+    sizes = {"a": 60, "lent": lent_bytes}
+    return make_residency(tmp_path, sizes, device=GPU, pipeline=f"{__name__}:Moving")
+
+
+def places(residency: Residency) -> dict[str, str]:
+    """Return where each pipeline is."""
+    return {name: each.upscaler.place for name, each in residency._loaded.items()}
+
+
+def borrowing(residency: Residency, note: Callable[[], object]) -> Callable[[Upscaler, int], Any]:
+    """Return a job's work that borrows, and takes notes in the midst of that."""
+    work = Work(note, None, None)
+    return lambda _upscaler, _divisor: residency.borrow("lent", work)
+
+
+@pytest.mark.parametrize(("lent_bytes", "fits"), [(40, True), (41, False)])
+def test_what_is_lent_stays_where_both_have_room_and_else_only_one_is_there(
+    tmp_path: Path, lent_bytes: int, fits: bool
+) -> None:
+    residency = make_lending(tmp_path, lent_bytes)
+    seen = []
+    for _ in range(2):
+        found, _ = residency.enlarge("a", borrowing(residency, lambda: places(residency)))
+        seen += [found, places(residency)]
+
+    here, away = "cuda:0", "cpu"
+    meanwhile = {"a": here if fits else away, "lent#only": here}
+    after = {"a": here, "lent#only": here if fits else away}
+    assert seen == [meanwhile, after] * 2
+    assert [each.split()[0] for each in Moving.loads] == ["a", "lent"]
+
+
+def test_after_a_lack_of_memory_the_two_are_not_side_by_side_any_more(tmp_path: Path) -> None:
+    residency = make_lending(tmp_path, 40)
+
+    def once() -> dict[str, str]:
+        found = places(residency)
+        if found["a"] == "cuda:0":
+            raise torch.OutOfMemoryError
+        return found
+
+    first, second = (residency.enlarge("a", borrowing(residency, once)) for _ in range(2))
+
+    assert first == second == ({"a": "cpu", "lent#only": "cuda:0"}, 1)
+    assert places(residency) == {"a": "cuda:0", "lent#only": "cpu"}
+
+
+def test_a_borrower_that_finds_no_room_on_its_way_back_comes_with_the_next_try(
+    tmp_path: Path,
+) -> None:
+    residency = make_lending(tmp_path, 60)
+    Moving.room = 2  # it leaves, what was lent leaves, and then
+
+    tries = []
+
+    def work(upscaler: Upscaler, divisor: int) -> object:
+        tries.append(upscaler.place)
+        return borrowing(residency, lambda: "image")(upscaler, divisor)
+
+    with pytest.raises(torch.OutOfMemoryError), residency.resident("a") as upscaler:
+        work(upscaler, 1)
+    Moving.room = None
+    made, divisor = residency.enlarge("a", work)
+
+    assert (made, divisor, tries) == ("image", 1, ["cuda:0"] * 2)
+    assert places(residency)["a"] == "cuda:0"
+
+
+def test_whoever_borrowed_is_there_again_after_what_was_lent_failed(tmp_path: Path) -> None:
+    residency = make_lending(tmp_path, 60)
+
+    def fail() -> None:
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        residency.enlarge("a", borrowing(residency, fail))
+
+    with residency.resident("a") as found:
+        assert found.place == "cuda:0"
+
+
+def test_what_cannot_wait_on_the_host_leaves_after_it_was_lent(tmp_path: Path) -> None:
+    residency = make_residency(tmp_path, {"a": 60, "lent": 60})
+
+    for _ in range(2):
+        residency.enlarge("a", borrowing(residency, lambda: "image"))
+
+    assert set(residency.sizes()) == {"a"}
+    assert Loaded.loads.count("lent cpu float32") == 2
 
 
 def test_an_endpoint_that_is_not_served_is_named(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from models.clarity.weights import MANIFEST
 from models.diffusion.enlarging import Enlarger
 from models.errors import ArgumentInvalid, NotFinite
 from models.schema import Size
+from models.upscaler import Work
 from tests.models.clarity import naive
 from tests.models.clarity.small import write_clarity, write_lora
 from tests.models.contexts import load_upscaler, make_context
@@ -165,9 +166,9 @@ def test_the_chosen_endpoint_enlarges_before_diffusion(folder):
     lent: list[str] = []
     compact = load_upscaler("enlarger/compact", folder)
 
-    def borrow(endpoint: str):
+    def borrow(endpoint: str, work: Work):
         lent.append(endpoint)
-        return compact
+        return compact.upscale(*work)
 
     options = ClarityOptions(enlarger=Enlarger.COMPACT, **SMALL_TILES)
     picture, request = make_picture(32, 24), quick(creativity=0.0)

@@ -1,14 +1,22 @@
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
 
 import numpy as np
 import pytest
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
+from torch import nn
 
 from models.creative.options import CreativeOptions
 from models.creative.pipeline import CreativeUpscaler
 from models.creative.weights import MANIFEST
+from models.diffusion.clip import ClipText
+from models.diffusion.safety import SafetyChecker
+from models.diffusion.unet import Steered
 from models.errors import ArgumentInvalid
+from models.upscaler import Result, Work
+from tests.models.ccsr.quick import QuickCcsr
 from tests.models.contexts import load_upscaler, make_context
 from tests.models.creative import naive
 from tests.models.creative.small import load, quick
@@ -120,50 +128,28 @@ def test_the_seed_decides_and_detail_leaves_no_trace(upscaler):
 def test_ccsr_is_lent_the_picture_at_its_final_size_and_the_same_seed(undetailed, scale):
     lent: list[tuple] = []
 
-    class Restorer:
-        def upscale(self, picture, request, context):
-            lent.append(((picture.width, picture.height), request.scale, context.seed))
-            return replace_images(picture)
-
-    def replace_images(picture):
-        from models.upscaler import Result
-
+    def borrow(endpoint: str, work: Work) -> Result:
+        picture, asked, context = work
+        lent.append((endpoint, (picture.width, picture.height), asked.scale, context.seed))
         return Result(images=(255 - picture.pixels,), seed=0)
-
-    def borrow(endpoint: str):
-        assert endpoint == "fal-ai/ccsr"
-        return Restorer()
 
     request = quick(skip_ccsr=False, scale=scale, creativity=0.0)
     made = undetailed.upscale(make_picture(17, 21), request, make_context(seed=9, borrow=borrow))
 
     height, width = int(21 * scale), int(17 * scale)
-    assert lent == [((width, height), 1.0, 9)]
+    assert lent == [("fal-ai/ccsr", (width, height), 1.0, 9)]
     assert made.images[0].shape == (height, width, 3)
 
 
 def test_the_real_ccsr_restores_before(undetailed, tmp_path):
-    ccsr = load_upscaler("fal-ai/ccsr", tmp_path / "ccsr")
+    ccsr = QuickCcsr(load_upscaler("fal-ai/ccsr", tmp_path / "ccsr"))
     request = quick(skip_ccsr=False, scale=1.0, creativity=0.0)
     small = request.model_copy(update={"num_inference_steps": 1})
 
-    class Quick:
-        """CCSR itself, on tiles of 64 pixels and few steps."""
-
-        def upscale(self, picture, asked, context):
-            smaller = {
-                "tile_diffusion": "gaussian",
-                "tile_diffusion_size": 64,
-                "tile_diffusion_stride": 64,
-                "steps": 10,
-                "t_max": 0.7,
-                "t_min": 0.6,
-            }
-            return ccsr.upscale(picture, asked.model_copy(update=smaller), context)
-
     seen: list[tuple[float, str]] = []
     context = make_context(
-        borrow=lambda _: Quick(), progress=lambda done, stage: seen.append((done, stage))
+        borrow=lambda _, work: ccsr.upscale(*work),
+        progress=lambda done, stage: seen.append((done, stage)),
     )
 
     made = undetailed.upscale(make_picture(64, 64), small, context).images[0]
@@ -181,6 +167,29 @@ def test_without_ccsr_requests_must_skip_it(folder):
     assert bare.options.borrows() == ("enlarger/lanczos",)
     with pytest.raises(ArgumentInvalid, match=r"^skip_ccsr: .*set skip_ccsr to true"):
         make(bare, skip_ccsr=False)
+
+
+def test_nothing_but_the_captioner_stays_on_the_device(folder):
+    """ "meta" stands for another device: what is taken there has no numbers any more."""
+    moved = load(folder)
+    networks = list(_networks(moved))
+
+    with torch.inference_mode():
+        moved.move("meta")
+
+    parameters = [each for network in networks for each in network.parameters()]
+    assert {type(each) for each in networks} >= {Steered, ClipText, AutoencoderKL, SafetyChecker}
+    assert {each.device.type for each in parameters} == {"meta"}
+    assert not any(each.is_inference() for each in parameters), "LoRAs can be merged into them"
+
+
+def _networks(part: object) -> Iterator[nn.Module]:
+    """Yield all networks that a dataclass holds, and those that its parts hold."""
+    if isinstance(part, nn.Module):
+        yield part
+    elif is_dataclass(part):
+        for each in fields(part):
+            yield from _networks(getattr(part, each.name))
 
 
 def test_a_flagged_picture_is_black_and_says_so(upscaler):
