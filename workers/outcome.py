@@ -144,7 +144,8 @@ def made(
     if recipe is None:
         return None
     objects = [each.entry() for each in stored]
-    result = to_json({"objects": objects, "body": dict(story.body), "weights": dict(story.weights)})
+    told = {"body": story.body, "weights": story.weights, "notes": story.notes}
+    result = to_json({"objects": objects, **{name: dict(each) for name, each in told.items()}})
     return Made(owner=job.owner, recipe=recipe, job_id=job.id, result=result)
 
 

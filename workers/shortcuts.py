@@ -149,6 +149,7 @@ class Shortcuts:
             timings=life.timings,
             worker=self._worker,
             weights=earlier.result.get("weights", {}),
+            notes=earlier.result.get("notes", {}),
             reused_from=earlier.job_id,
         )
         return outcome.succeeded(job, stored, story, 0.0)

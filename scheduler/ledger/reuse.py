@@ -24,8 +24,8 @@ class Made:
         owner: Whose; nobody else gets to see it.
         recipe: SHA-256 of all that decides what the result is, but for a seed that nobody chose.
         job_id: The job that computed it.
-        result: A JSON text: `objects` and `weights` as an outcome has them, and its `body` without
-            the images.
+        result: A JSON text: `objects`, `weights` and `notes` as an outcome has them, and its `body`
+            without the images.
     """
 
     owner: str

@@ -75,6 +75,12 @@ class RowRecord:
         return found
 
     @property
+    def notes(self) -> dict[str, Any] | None:
+        """What the model had to say about its result, such as a caption; None for nothing."""
+        found: dict[str, Any] | None = (self.outcome or {}).get("notes")
+        return found
+
+    @property
     def made_with(self) -> int | None:
         """The seed that made its result: of a copy the first job's, else its own."""
         found: int | None = (self.outcome or {}).get("body", {}).get("seed", self.seed)

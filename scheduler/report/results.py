@@ -101,6 +101,7 @@ def _circumstances(row: RowRecord) -> dict[str, Any]:
         "arguments": row.arguments,
         "seed": row.made_with,
         "weights": row.weights,
+        "model_notes": row.notes,
         "error": error_of(row),
     }
 

@@ -100,6 +100,7 @@ COLUMNS = (
     "arguments",
     "seed",
     "weights",
+    "model_notes",
     "error",
     PASSTHROUGH,
 )

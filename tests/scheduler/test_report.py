@@ -220,6 +220,7 @@ def test_a_line_says_everything_about_a_result(
         "arguments": {"scale": 2},
         "seed": 7,
         "weights": None,
+        "model_notes": None,
         "error": None,
     }
 

@@ -144,7 +144,7 @@ def test_the_table_has_the_columns_of_the_lines(
     lines = read_lines(tmp_path / "results.jsonl")
     for values, line in zip(table.to_pylist(), lines, strict=True):
         own = values.pop("passthrough")
-        for name in ("objects", "arguments", "weights", "error"):
+        for name in ("objects", "arguments", "weights", "model_notes", "error"):
             values[name] = values[name] and json.loads(values[name])
         values["ended_at"] = values["ended_at"].isoformat()
         assert values == {name: line[name] for name in values}

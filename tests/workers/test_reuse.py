@@ -12,8 +12,12 @@ from pydantic import SecretStr
 
 from models.catalog import ENDPOINTS
 from models.checkpoint.manifest import File, Manifest, Part, Variant
+from models.image import Picture
+from models.lanczos.pipeline import LanczosUpscaler
+from models.lanczos.schema import LanczosRequest
 from models.options import NoOptions
 from models.schema import OutputFormat
+from models.upscaler import Context, Result
 from scheduler import keeping
 from scheduler.ledger import batches, jobs
 from scheduler.ledger.periods import job_id
@@ -115,6 +119,28 @@ def test_a_job_that_is_not_equal_is_computed(
         second = ran(it, tmp_path / "two", **other)
 
     assert "reused_from" not in outcome(second)
+
+
+class Telling(LanczosUpscaler):
+    """One that has something to say."""
+
+    def upscale(self, picture: Picture, request: LanczosRequest, context: Context) -> Result:
+        made = super().upscale(picture, request, context)
+        return replace(made, notes={"caption": "an owl"})
+
+
+def test_what_a_model_said_of_a_result_is_said_of_its_copy(
+    ledger: Ledger, settings: Settings, tmp_path: Path
+) -> None:
+    telling = replace(ENDPOINTS[ENDPOINT], pipeline=f"{__name__}:Telling")
+    with real_rig(ledger, settings, endpoints={ENDPOINT: telling}) as it:
+        computed, copied = (ran(it, tmp_path / name) for name in ("one", "two"))
+
+    assert outcome(copied)["reused_from"] == str(computed.id)
+    for job in (computed, copied):
+        assert outcome(job)["notes"] == {"caption": "an owl"}
+        (line,) = map(json.loads, results.lines(ledger, job.batch_id))
+        assert line["model_notes"] == {"caption": "an owl"}
 
 
 def test_nobody_gets_the_result_of_another_owner(
