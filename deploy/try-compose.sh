@@ -209,6 +209,12 @@ call_fals_names() {
   say "https://queue.fal.run, https://fal.run and https://v3.fal.media answer by TLS"
 }
 
+# Its root is read-only, and promtool wants to write.
+try_alerts() {
+  compose exec -T -e TMPDIR=/prometheus prometheus promtool test rules /etc/prometheus/rules_test.yml \
+    >"$FOLDER/alerts.log" || { cat "$FOLDER/alerts.log"; fail "the alerts' tests"; }
+}
+
 ours() { # ps|volume ls; what there is of this trial, or of one that was killed
   "$ENGINE" "$@" --quiet --filter "label=com.docker.compose.project=$PROJECT"
 }
@@ -242,5 +248,6 @@ kill_a_worker_in_mid_job
 stop_a_worker_in_mid_job
 call_fals_names
 within 60 probe scraped
-say "Prometheus reads the API's figures"
+try_alerts
+say "Prometheus reads the API's figures, and its promtool passes the alerts' tests"
 say "passed, with $ENGINE"

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +20,8 @@ from scheduler.settings import Settings
 from tests.factories import ENDPOINT, make_batch, make_worker
 
 ROOT = Path(__file__).parents[2]
-RULES = yaml.safe_load((ROOT / "deploy" / "prometheus" / "rules.yml").read_text())
+MONITORING = ROOT / "deploy" / "prometheus"
+RULES = yaml.safe_load((MONITORING / "rules.yml").read_text())
 DASHBOARDS = [
     json.loads(path.read_text())
     for path in sorted((ROOT / "deploy" / "grafana" / "dashboards").glob("*.json"))
@@ -118,6 +121,37 @@ def test_every_grouping_is_by_labels_that_are_told(told: dict[str, dict[str, set
 
         wanted = {label.strip() for each in grouped for label in each.split(",")}
         assert wanted <= labels, where
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    cases = yaml.safe_load((MONITORING / "rules_test.yml").read_text())["tests"]
+    asked_for = [case for each in cases for case in each["alert_rule_test"]]
+    firing = {case["alertname"] for case in asked_for if case["exp_alerts"]}
+    quiet = {case["alertname"] for case in asked_for if not case["exp_alerts"]}
+
+    assert firing == {rule["alert"] for rule in rules("alert")}
+    assert quiet == firing
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check", "config", "--syntax-only", "prometheus.yml"),
+        ("check", "rules", "rules.yml"),
+        ("test", "rules", "rules_test.yml"),
+    ],
+    ids=" ".join,
+)
+def test_prometheus_itself_takes_our_files_and_alerts_as_they_say(words: tuple[str, ...]) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed: apt-get install prometheus")
+
+    done = subprocess.run(
+        [promtool, *words], cwd=MONITORING, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_alert_says_in_the_manual_what_to_do() -> None:
