@@ -67,7 +67,8 @@ select event_id, type, described.batch_id, described.job_id, at, fit.id as subsc
 from described left join lateral (
     select * from subscriptions
     where job_id is null and batch_id is null and owner in ('', described.owner)
-    union all select * from subscriptions where subscriptions.batch_id = described.batch_id
+    union all select * from subscriptions
+        where subscriptions.batch_id = described.batch_id and subscriptions.job_id is null
     union all select * from subscriptions where subscriptions.job_id = described.job_id
 ) fit on fit.state <> 'disabled' and described.type = any(fit.events)
     and (fit.endpoint is null or fit.endpoint = described.endpoint)
@@ -106,14 +107,22 @@ def take(session: Session, *, limit: int) -> tuple[int, list[tuple[Noted, Listen
     return len(events), found
 
 
+# An event comes here once more when somebody subscribes to what is over: those whom it was told to
+# have their deliveries. It answers with these; there are hardly ever any.
 _ADD = text("""
-insert into deliveries (event_id, subscription_id, batch_id, job_id, type, origin, happened_at,
-    body, state, epoch, due_at)
-select event_id, subscription_id, batch_id, job_id, type, origin, at, body, :state, :epoch,
-    clock_timestamp() + make_interval(secs => :lease_s)
-from jsonb_to_recordset(cast(:messages as jsonb)) as g(event_id bigint, subscription_id uuid,
-    batch_id uuid, job_id uuid, type text, origin text, at timestamptz, body text)
-on conflict do nothing
+with given as (
+    select * from jsonb_to_recordset(cast(:messages as jsonb)) as g(event_id bigint,
+        subscription_id uuid, batch_id uuid, job_id uuid, type text, origin text, at timestamptz,
+        body text)
+), made as (
+    insert into deliveries (event_id, subscription_id, batch_id, job_id, type, origin, happened_at,
+        body, state, epoch, due_at)
+    select event_id, subscription_id, batch_id, job_id, type, origin, at, body, :state, :epoch,
+        clock_timestamp() + make_interval(secs => :lease_s)
+    from given on conflict do nothing
+    returning event_id, subscription_id
+)
+select event_id, subscription_id from given except select event_id, subscription_id from made
 """)
 
 
@@ -123,7 +132,7 @@ def add(session: Session, messages: Sequence[Message]) -> None:
 
 
 def add_taken(session: Session, messages: Sequence[Message], *, lease_s: float) -> list[Taken]:
-    """Write deliveries that this sender holds from the first, and return them.
+    """Write deliveries that this sender holds from the first, and return those that are new.
 
     Whoever sends a message at once need not look for it first: this spares it a transition, and the
     reading of what was just written.
@@ -133,7 +142,7 @@ def add_taken(session: Session, messages: Sequence[Message], *, lease_s: float) 
         messages: Of active subscriptions.
         lease_s: From now until somebody else may take them.
     """
-    _add(session, messages, state=DeliveryState.SENDING, epoch=1, lease_s=lease_s)
+    known = _add(session, messages, state=DeliveryState.SENDING, epoch=1, lease_s=lease_s)
     return [
         Taken(
             key=Key(event.batch_id, event.event_id, listener.subscription_id, 1),
@@ -146,6 +155,7 @@ def add_taken(session: Session, messages: Sequence[Message], *, lease_s: float) 
             body=body,
         )
         for event, listener, body in messages
+        if not known or (event.event_id, listener.subscription_id) not in known
     ]
 
 
@@ -156,9 +166,10 @@ def _add(
     state: DeliveryState,
     epoch: int,
     lease_s: float,
-) -> None:
+) -> set[tuple[int, UUID]]:
+    """Write deliveries; return the event and subscription of those that were there before."""
     if not messages:
-        return
+        return set()
     # One document: psycopg would quote the elements of arrays in Python, one by one.
     given = [
         {
@@ -171,4 +182,4 @@ def _add(
     ]
     document = json.dumps(given, ensure_ascii=False, default=str)
     values = {"messages": document, "state": state, "epoch": epoch, "lease_s": lease_s}
-    session.execute(_ADD, values)
+    return {(event_id, owner) for event_id, owner in session.execute(_ADD, values)}

@@ -125,15 +125,15 @@ def test_whoever_comes_after_a_batch_has_ended_is_told_of_its_end_and_nobody_twi
     end(ledger, batch)
     settle(ledger)
     with ledger.begin() as session:
-        Expansion(ledger, settings).step({}, 0.0, session)
+        first = Expansion(ledger, settings).step({}, 0.0, session)
         late = subscribe(session, url=f"{URL}/late", batch_id=batch)
         subscribe(session, url=URL, batch_id=batch)
-        Expansion(ledger, settings).step({}, 0.0, session)
+        second = Expansion(ledger, settings).step({}, 0.0, session)
         found = delivery_records.listed(session, Choice(batch_id=batch), limit=10)
         same = delivery_records.listed(session, Choice(event_id=found[0].event_id), limit=10)
 
     assert [each.type for each in found] == ["batch.finished"] * 2
-    assert late in {each.subscription_id for each in found}
+    assert (len(first.taken), [each.key.subscription_id for each in second.taken]) == (1, [late])
     assert same == found
 
 
