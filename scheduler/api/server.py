@@ -48,6 +48,7 @@ def configured(app: FastAPI, settings: Settings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
+        loop="uvloop",
         log_config=None,
         access_log=False,
         proxy_headers=False,  # the edge reads them, and believes fewer

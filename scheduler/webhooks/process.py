@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import structlog
+import uvloop
 
 from scheduler.files import room
 from scheduler.ledger.session import Ledger
@@ -40,7 +41,7 @@ def sending(settings: Settings, stop: threading.Event) -> Iterator[None]:
 
     def serve() -> None:
         try:
-            asyncio.run(_serve(settings, stop, ending))
+            uvloop.run(_serve(settings, stop, ending))
         except Exception as exc:
             log.error("sender.crashed", exc_info=exc)
             broken.set()
