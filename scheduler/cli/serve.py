@@ -1,5 +1,6 @@
 """``enlarger scheduler``, ``worker`` and ``events``: the processes that a system is made of."""
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -67,6 +68,7 @@ def sender() -> None:
     stop = stop_event()
     loop.wait_for_ledger(loaded, stop)
     with sending(loaded, stop):
+        gc.freeze()  # else the collector goes through all modules again and again in a burst
         pulse.beat_until(stop, loaded)
 
 

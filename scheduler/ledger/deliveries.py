@@ -4,12 +4,12 @@ Like `jobs`, nothing here commits. A sender owns a row until `due_at`, and settl
 epoch that it was taken with; whoever comes too late changes nothing.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -186,14 +186,14 @@ def settle(session: Session, settled: Sequence[Settled]) -> None:
         }
         for each in settled
     ]
-    session.execute(_SETTLE, {"settled": json.dumps(given, ensure_ascii=False)})
+    session.execute(_SETTLE, {"settled": to_json(given).decode()})
 
 
 def _named(key: Key) -> dict[str, object]:
     return {
-        "batch_id": str(key.batch_id),
+        "batch_id": key.batch_id,
         "event_id": key.event_id,
-        "subscription_id": str(key.subscription_id),
+        "subscription_id": key.subscription_id,
         "epoch": key.epoch,
     }
 
@@ -210,4 +210,4 @@ where deliveries.batch_id = given.batch_id and deliveries.event_id = given.event
 
 def release(session: Session, keys: Sequence[Key]) -> None:
     """Give back what was taken and not sent; it is due at once, and has not failed."""
-    session.execute(_RELEASE, {"keys": json.dumps([_named(key) for key in keys])})
+    session.execute(_RELEASE, {"keys": to_json([_named(key) for key in keys]).decode()})

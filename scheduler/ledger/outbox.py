@@ -4,13 +4,13 @@ Like `jobs`, nothing here commits. All of it happens in one transaction, and a d
 event and subscription: whatever dies when, each subscriber has each message once.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
+from pydantic_core import to_json
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
@@ -180,6 +180,6 @@ def _add(
         }
         for message in messages
     ]
-    document = json.dumps(given, ensure_ascii=False, default=str)
+    document = to_json(given).decode()
     values = {"messages": document, "state": state, "epoch": epoch, "lease_s": lease_s}
     return {(event_id, owner) for event_id, owner in session.execute(_ADD, values)}
