@@ -1,6 +1,6 @@
 """The sender's duty to turn events into messages, each written once for each of its shapes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,10 +22,13 @@ from scheduler.ledger.webhook_tables import Style
 from scheduler.settings import Settings
 from scheduler.storage import open_storage
 from scheduler.webhooks import envelope, fal
+from scheduler.webhooks.lanes import FIRST_ROOM
 
 log = structlog.get_logger()
 
 AT_ONCE = 500
+WORTH_A_STEP = 32
+"""Events; for fewer, the statements of a step cost more than what it spares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,12 +53,12 @@ class Expansion:
         """Turn some events into messages.
 
         Args:
-            rooms: For each destination that nothing older waits for, how many messages this sender
-                begins to send as soon as the transaction has committed.
+            rooms: For each destination that is known, how many messages this sender begins to send
+                as soon as the transaction has committed; 0 where older ones wait.
             lease_s: From now until somebody else may take those.
             session: The transaction.
         """
-        count, found = outbox.take(session, limit=AT_ONCE)
+        count, found = outbox.take(session, limit=_limit(rooms))
         if not found:
             return Expanded(events=count, taken=[], due=0)
         at_once, later = _parted(self._messages(session, found), rooms)
@@ -65,8 +68,8 @@ class Expansion:
 
     def _messages(self, session: Session, found: Sequence[tuple[Noted, Listener]]) -> list[Message]:
         by_id = {event.event_id: event for event, _ in found}
-        facts = _Facts(session, list(by_id.values()))
         shapes = {(event.event_id, listener.style) for event, listener in found}
+        facts = _Facts(session, by_id, shapes)
         bodies = {
             (event_id, style): self._body(by_id[event_id], style, facts)
             for event_id, style in shapes
@@ -109,6 +112,16 @@ class Expansion:
         return self._publisher.body(row.id, outcome, base=bases[row.id])
 
 
+def _limit(rooms: Mapping[str, int]) -> int:
+    """Return how many events to take: as many as a destination has room for, if that are some.
+
+    What a sender begins at once is written once; what there is no room for is written, taken and
+    read once more.
+    """
+    room = max(rooms.values(), default=FIRST_ROOM)
+    return min(room, AT_ONCE) if room >= WORTH_A_STEP else AT_ONCE
+
+
 def _parted(
     messages: Sequence[Message], rooms: Mapping[str, int]
 ) -> tuple[list[Message], list[Message]]:
@@ -117,7 +130,7 @@ def _parted(
     at_once: list[Message] = []
     later: list[Message] = []
     for message in messages:
-        room = left.get(message.listener.origin, 0) if message.listener.active else 0
+        room = left.get(message.listener.origin, FIRST_ROOM) if message.listener.active else 0
         if room > 0:
             left[message.listener.origin] = room - 1
         (at_once if room > 0 else later).append(message)
@@ -127,11 +140,14 @@ def _parted(
 class _Facts:
     """What the messages of some events are made of."""
 
-    def __init__(self, session: Session, events: Sequence[Noted]) -> None:
-        ids = [each.job_id for each in events if each.job_id is not None]
+    def __init__(
+        self, session: Session, events: Mapping[int, Noted], shapes: Collection[tuple[int, Style]]
+    ) -> None:
+        ids = [each.job_id for each in events.values() if each.job_id is not None]
+        asked = any(style is Style.FAL for _, style in shapes)
         self.jobs: Mapping[UUID, RowRecord] = rows.named(session, ids) if ids else {}
-        self.bases: Mapping[UUID, str] = requests.bases(session, ids) if ids else {}
+        self.bases: Mapping[UUID, str] = requests.bases(session, ids) if asked else {}
         self.batches: Mapping[UUID, Progress] = {
             batch_id: batches.progress(session, batch_id)
-            for batch_id in {each.batch_id for each in events if each.job_id is None}
+            for batch_id in {each.batch_id for each in events.values() if each.job_id is None}
         }

@@ -16,7 +16,9 @@ FIRST_WINDOW = 2
 AHEAD_S = 0.5
 """What a destination takes in so long is taken from the ledger ahead, lest a connection waits."""
 LEAST_AHEAD = 8
-MOST_AHEAD = 500
+MOST_AHEAD = 1000
+FIRST_ROOM = 64
+"""How many are taken for a destination that nothing is known of."""
 OPENS_AFTER = 5
 COOL_S = 1.0
 LONGEST_COOL_S = 60.0
@@ -63,7 +65,7 @@ class Lane:
         """Return how many to take from the ledger."""
         if self.is_down(now):
             return DOWN_AT_ONCE
-        return max(0, self._ahead - len(self.waiting) - self.in_flight)
+        return max(0, self.ahead - len(self.waiting) - self.in_flight)
 
     def startable(self) -> int:
         """Return how many of those that wait may be sent now; not for a lane that is down."""
@@ -75,14 +77,15 @@ class Lane:
 
     def is_hungry(self) -> bool:
         """Tell whether to look for more, before a connection has to wait for it."""
-        return self.full and len(self.waiting) < self._ahead // 2
+        return self.full and len(self.waiting) < self.ahead // 2
 
     @property
     def _limit(self) -> int:
         return 1 if self.failed >= OPENS_AFTER else self.window
 
     @property
-    def _ahead(self) -> int:
+    def ahead(self) -> int:
+        """How many are to be at hand, those in flight included."""
         in_time = int(self._limit * AHEAD_S / max(self.pace_s, 0.001))
         return min(max(in_time, LEAST_AHEAD, 2 * self._limit), MOST_AHEAD)
 

@@ -29,7 +29,7 @@ from scheduler.settings import Settings
 from scheduler.webhooks import outcome
 from scheduler.webhooks.client import Client
 from scheduler.webhooks.expansion import Expansion
-from scheduler.webhooks.lanes import FIRST_WINDOW, LEAST_AHEAD, Lane
+from scheduler.webhooks.lanes import FIRST_ROOM, Lane
 from scheduler.webhooks.schedule import LONGEST_TRY, Answer, timeout_s
 from scheduler.webhooks.signatory import Signatory
 
@@ -40,6 +40,9 @@ AT_ONCE = 512
 """Requests on their way, to all destinations together; each has a socket."""
 FLUSH_S = 0.05
 POLL_S = 0.25
+EXPANDED_A_SECOND = 5000
+"""So many are written at least, even if none is sent: what waits behind them may be for others."""
+LOOK_S = 0.005
 KEYS_S = 10.0
 AWAY_S = 1.0
 
@@ -113,9 +116,8 @@ class Sender:
         while not self._stopping.is_set():
             now = time.monotonic()
             rooms = {
-                origin: lane.room(now)
+                origin: 0 if lane.full or lane.is_down(now) else lane.room(now)
                 for origin, lane in self._lanes.items()
-                if not lane.full and not lane.is_down(now)
             }
             found = await self._in_ledger(partial(self._expansion.step, rooms, self._lease_s))
             if found is not None:
@@ -124,7 +126,17 @@ class Sender:
                 self._hungry.set()
             if found is None or not found.events:
                 await _wait(self._stopping, self._poll_s)
+            elif len(found.taken) > found.due:
+                await self._halfway(time.monotonic() + len(found.taken) / EXPANDED_A_SECOND)
         self._expanded.set()
+
+    async def _halfway(self, until: float) -> None:
+        """Wait until the lanes are half empty, lest there is no room in them for what comes."""
+        while time.monotonic() < until and not self._stopping.is_set():
+            lanes = self._lanes.values()
+            if sum(len(each.waiting) for each in lanes) <= sum(each.ahead for each in lanes) // 2:
+                return
+            await asyncio.sleep(LOOK_S)
 
     def _line_up(self, taken: list[Taken], now: float) -> None:
         """Put what this sender has taken into its lanes, and start what there is room for."""
@@ -271,7 +283,7 @@ class _Found:
 def _take(rooms: Mapping[str, int], lease_s: float, session: Session) -> _Found:
     """Take for each destination as many as it has room for."""
     origins = deliveries.waiting(session)
-    asked = {origin: rooms.get(origin, FIRST_WINDOW * LEAST_AHEAD) for origin in origins}
+    asked = {origin: rooms.get(origin, FIRST_ROOM) for origin in origins}
     asked = {origin: room for origin, room in asked.items() if room > 0}
     if not asked:
         return _Found(taken=[], aside=0, full=set(origins))

@@ -217,3 +217,20 @@ def test_a_message_that_is_taken_as_it_is_written_is_fenced_like_any_other(
     held = next(each for each in again if each.key.event_id == first.key.event_id)
     assert (first.key.epoch, held) == (1, replace(first, key=first.key._replace(epoch=2)))
     assert states == ["due", "due", "sending", "sending"]
+
+
+def test_events_wait_where_a_destination_has_no_room_for_all_that_it_takes_soon(
+    ledger: Ledger, settings: Settings
+) -> None:
+    """Unless it takes few: others may wait behind those events."""
+    batch = make_batch(ledger, 80)
+    with ledger.begin() as session:
+        subscribe(session, url=URL, batch_id=batch, events=["job.succeeded"])
+    end(ledger, batch)
+    expansion = Expansion(ledger, settings)
+    with ledger.begin() as session:
+        quick = expansion.step({"https://consumer.example": 40}, 60.0, session)
+        slow = expansion.step({"https://consumer.example": 3}, 60.0, session)
+
+    assert (quick.events, len(quick.taken), quick.due) == (40, 40, 0)
+    assert (slow.events, len(slow.taken), slow.due) == (40, 3, 37)

@@ -366,7 +366,7 @@ def test_an_answer_is_judged_by_its_status(status: int, ours: Verdict, fals: Ver
     assert (judge(Style.OURS, answer), judge(Style.FAL, answer)) == (ours, fals)
 
 
-@pytest.mark.parametrize(("seconds", "room"), [(0.002, 500), (0.1, 80), (5.0, 32)])
+@pytest.mark.parametrize(("seconds", "room"), [(0.002, 1000), (0.1, 80), (5.0, 32)])
 def test_what_is_taken_ahead_is_what_half_a_second_sends(seconds: float, room: int) -> None:
     lane = Lane(origin="https://a.example", most=16)
     for _ in range(200):
