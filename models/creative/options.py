@@ -30,9 +30,10 @@ class CreativeOptions(NoOptions):
     """Which files make up the model, and how large its tiles are.
 
     Attributes:
-        base: The checkpoint of Stable Diffusion 1.5, a file's name without suffix.
+        base: The checkpoint of Stable Diffusion 1.5, a file's name without suffix, or a folder in
+            diffusers' layout.
         detail_lora: What `detail` adds to it; None for none.
-        sdxl_base: The checkpoint of Stable Diffusion XL.
+        sdxl_base: The checkpoint of Stable Diffusion XL, likewise.
         sdxl_detail_lora: What `detail` adds to it; None for none.
         sdxl_controlnet: A folder in diffusers' layout; without one, `shape_preservation` does
             nothing for Stable Diffusion XL.
@@ -45,6 +46,7 @@ class CreativeOptions(NoOptions):
         tile_batch: Tiles that go through the networks at once.
         vae_tile: The longest side that is encoded or decoded at once, in pixels.
         safety_checker: Whether requests can have their results checked.
+        compiled: Whether UNet and ControlNet are compiled for the commonest shapes of tiles.
     """
 
     base: str = Field(default="juggernaut_reborn", pattern=NAME)
@@ -60,6 +62,7 @@ class CreativeOptions(NoOptions):
     tile_batch: int = Field(default=4, ge=1, le=64)
     vae_tile: int = Field(default=1024, ge=128, le=8192, multiple_of=64)
     safety_checker: bool = Field(default=True)
+    compiled: bool = Field(default=False)
 
     def parts(self, variant: Variant) -> tuple[Part, ...]:
         """Return the files that these choices need."""

@@ -23,6 +23,7 @@ from models.creative.schema import CreativeRequest
 from models.creative.weights import SDXL
 from models.diffusion import kdiffusion
 from models.diffusion.bases import Generation
+from models.diffusion.compiled import Shapes
 from models.diffusion.enlarging import enlarge
 from models.diffusion.hint import control_hint
 from models.diffusion.kdiffusion import Discrete
@@ -85,6 +86,7 @@ class CreativeUpscaler:
 
         Raises:
             WeightsError: A file does not fit; the message names it.
+            CompilerMissing: The networks are to be compiled, and can't be here.
         """
         assert weights is not None, "the catalogue names a manifest"
         files = weights.files
@@ -93,6 +95,7 @@ class CreativeUpscaler:
             device=device,
             dtype=getattr(torch, dtype),
             generation=Generation.SDXL if weights.variant == SDXL else Generation.SD15,
+            compiled=_shapes(options, weights.variant) if options.compiled else None,
         )
         name = options.detail_of(weights.variant)
         return cls(
@@ -304,6 +307,12 @@ def _blaming_nan(brought: Brought) -> Iterator[None]:
         field = brought.fields[0]
         reason = f"{field}: with {' and '.join(brought.fields)} the networks make NaN or infinity"
         raise ArgumentInvalid(reason, field=field) from exc
+
+
+def _shapes(options: CreativeOptions, variant: str) -> Shapes:
+    """Return those that are compiled for: batches with and without the prompt among them."""
+    side = options.tile_of(variant)
+    return Shapes(height=side, width=side, batch=2 * options.tile_batch)
 
 
 def _grown(pixels: Pixels, size: Size) -> Pixels:

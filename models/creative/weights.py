@@ -5,7 +5,7 @@ download fixes them.
 """
 
 from models.checkpoint.manifest import File, Licence, Manifest, Part, Variant
-from models.diffusion.weights import CONTROLNET, MIT, SAFETY, VAE, base, lora
+from models.diffusion.weights import CONTROLNET, MIT, SAFETY, UNET_FILE, VAE, base, lora
 
 SD15, SDXL = "SD_1_5", "SDXL"
 """The variants, as requests name them."""
@@ -26,6 +26,7 @@ def xl_base(name: str) -> Part:
         files=(
             File(name=f"{name}.safetensors", repository=repository, licence=OPENRAIL_XL),
             File(name=f"{name}.ckpt", repository=None, licence=OPENRAIL_XL),
+            File(name=f"{name}/{UNET_FILE}", repository=None, licence=OPENRAIL_XL),
         ),
     )
 

@@ -1,7 +1,7 @@
 """UNet and text encoders of Stable Diffusion 1.5 and XL, from the checkpoints people publish."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -46,8 +46,12 @@ TOWERS: Mapping[Generation, Mapping[str, str]] = {
     Generation.SDXL: {"text": NARROW, "text_2": WIDE},
 }
 """The text encoders, and the beginnings of their tensors' names."""
+FOLDERS = {"text": "text_encoder", "text_2": "text_encoder_2"}
 TEXT_FILES = ("model.safetensors", "pytorch_model.bin")
-"""Of a text encoder in diffusers' layout."""
+"""Of the text encoders in diffusers' layout: their folders, and a file in each."""
+UNPREFIXED = r"^(text_model\.)?"
+"""transformers writes a tower's own prefix or leaves it out, by its version."""
+PROJECTED = (r"^text_2\.text_projection\.", "projection.")
 
 UNUSED = (
     r"first_stage_model\..*",  # an autoencoder is loaded by itself
@@ -136,8 +140,8 @@ def load_base(
     """Load UNet and text encoders strictly.
 
     Args:
-        path: A checkpoint of all networks, or, of 1.5, the UNet's file in a folder of diffusers'
-            layout, beside whose folder that of the text encoder lies.
+        path: A checkpoint of all networks, or the UNet's file in a folder of diffusers' layout,
+            beside whose folder those of the text encoders lie.
         generation: What it must be.
         place: Makes the final tensors.
         sizes: What it must have; by default what it has.
@@ -146,7 +150,7 @@ def load_base(
         WeightsError: The file is missing, damaged, or of another model; it says what was found.
     """
     if path.parent.name == "unet":
-        return _base(*_load_folder(path, place))
+        return _base(*_load_folder(path, generation, place))
     with open_base(path, generation) as checkpoint:
         sizes = sizes or read_sizes(checkpoint.shapes, generation)
         networks = build_base(sizes)
@@ -222,21 +226,57 @@ def build_base(sizes: Sizes) -> nn.ModuleDict:
     return networks
 
 
-def _load_folder(unet: Path, place: Place) -> tuple[nn.ModuleDict, Sizes]:
-    folder = unet.parent.parent / "text_encoder"
-    text = next((folder / name for name in TEXT_FILES if (folder / name).is_file()), None)
-    if text is None:
-        raise WeightsError(f"{folder} lacks {' or '.join(TEXT_FILES)}, the base's text encoder")
-    with open_checkpoint(unet) as checkpoint, open_checkpoint(text) as written:
-        # transformers writes the tower's own prefix or leaves it out, by its version.
-        keymap = rename(((r"^text_model\.", ""),))
-        shapes = {keymap(name): shape for name, shape in written.shapes.items()}
-        heads = HEADS[Generation.SD15]
-        sizes = Sizes(
-            unet=read_modern_unet_config(checkpoint.shapes, heads=heads),
-            towers={"text": _tower_sizes(shapes, "", quick=True)},
-        )
+def _load_folder(unet: Path, generation: Generation, place: Place) -> tuple[nn.ModuleDict, Sizes]:
+    """Load a base whose networks lie in folders, as diffusers writes them."""
+    with ExitStack() as files:
+        checkpoint = files.enter_context(open_checkpoint(unet))
+        towers = {
+            name: files.enter_context(open_checkpoint(_text_file(unet.parents[1] / FOLDERS[name])))
+            for name in TOWERS[generation]
+        }
+        sizes = _read_folder_sizes(checkpoint, towers, generation)
         networks = build_base(sizes)
         assign(networks["unet"], checkpoint, place=place)
-        assign(networks["text"], written, place=place, keymap=keymap, ignorable=UNUSED)
+        for name, tower in towers.items():
+            parts = {name, "projection"} if name == "text_2" else {name}
+            own = nn.ModuleDict({each: networks[each] for each in sorted(parts)})
+            keymap = rename(((UNPREFIXED, f"{name}."), PROJECTED))
+            assign(own, tower, place=place, keymap=keymap, ignorable=UNUSED)
     return networks, sizes
+
+
+def _text_file(folder: Path) -> Path:
+    found = next((folder / name for name in TEXT_FILES if (folder / name).is_file()), None)
+    if found is None:
+        raise WeightsError(f"{folder} lacks {' or '.join(TEXT_FILES)}, a text encoder of the base")
+    return found
+
+
+def _read_folder_sizes(
+    unet: Checkpoint, towers: Mapping[str, Checkpoint], generation: Generation
+) -> Sizes:
+    """Read the sizes of all networks, which must be of one another."""
+    keymap = rename(((UNPREFIXED, ""),))
+    shapes = {
+        name: {keymap(each): shape for each, shape in tower.shapes.items()}
+        for name, tower in towers.items()
+    }
+    config = read_modern_unet_config(unet.shapes, heads=HEADS[generation])
+    try:
+        sizes = Sizes(
+            unet=config,
+            towers={
+                name: _tower_sizes(each, "", quick=name != "text_2")
+                for name, each in shapes.items()
+            },
+            projected=shapes["text_2"]["text_projection.weight"][0] if "text_2" in shapes else 0,
+        )
+    except (KeyError, ValueError) as exc:
+        raise WeightsError(f"beside {unet.path} is no {generation}: {exc} is missing") from exc
+    told = sum(tower.blocks.width for tower in sizes.towers.values())
+    if (config.in_channels, config.context_width) != (CHANNELS, told):
+        raise WeightsError(
+            f"{unet.path} is of no {generation}: it reads {config.in_channels} channels of a "
+            f"latent and {config.context_width} of a prompt, not {CHANNELS} and {told}"
+        )
+    return sizes

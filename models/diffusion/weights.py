@@ -17,7 +17,7 @@ UNKNOWN = Licence(
 )
 
 UNET_FILE = "unet/diffusion_pytorch_model.safetensors"
-"""What tells a folder in diffusers' layout; the text encoder lies beside it."""
+"""What tells a folder in diffusers' layout; the text encoders lie beside it."""
 
 
 def base(name: str) -> Part:

@@ -192,6 +192,15 @@ def write_xl_base(path: Path, *, own_vae: bool = False) -> Path:
     return write_tensors(path, {name: each.contiguous() for name, each in tensors.items()})
 
 
+def write_xl_folder(folder: Path) -> Path:
+    """Write the same networks as diffusers does."""
+    state = dict(unet().state_dict())
+    write_tensors(folder / "unet" / "diffusion_pytorch_model.safetensors", state)
+    for name, tower in zip(("text_encoder", "text_encoder_2"), towers(), strict=True):
+        write_tensors(folder / name / "model.safetensors", dict(tower.state_dict()))
+    return folder
+
+
 def write_xl_controlnet(folder: Path) -> Path:
     """Write a ControlNet in diffusers' layout."""
     network = filled(

@@ -7,14 +7,16 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
 from torch import nn
+from torch._inductor import config as inductor
 
 from models.creative.options import CreativeOptions
-from models.creative.pipeline import CreativeUpscaler
+from models.creative.pipeline import CreativeUpscaler, _shapes
 from models.creative.weights import MANIFEST
 from models.diffusion.clip import ClipText
+from models.diffusion.compiled import Shapes
 from models.diffusion.safety import SafetyChecker
 from models.diffusion.unet import Steered
-from models.errors import ArgumentInvalid
+from models.errors import ArgumentInvalid, CompilerMissing
 from models.upscaler import Result, Work
 from tests.models.ccsr.quick import QuickCcsr
 from tests.models.contexts import load_upscaler, make_context
@@ -219,6 +221,18 @@ def test_bfloat16_stays_near_float32(folder, undetailed):
     wide, made = (make(each).astype(int) for each in (undetailed, narrow))
 
     assert np.abs(made - wide).mean() < 6
+
+
+def test_compiled_networks_are_for_full_tiles_and_need_a_compiler(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    none = inductor.patch({"cpp.cxx": ("no-such-compiler",)})
+
+    with none, pytest.raises(CompilerMissing):
+        load(folder, compiled=True)
+
+    shapes = [_shapes(CreativeOptions(), variant) for variant in ("SD_1_5", "SDXL")]
+    assert shapes == [Shapes(height=side, width=side, batch=8) for side in (96, 128)]
+    assert [each.count for each in shapes] == [72, 128]
 
 
 def test_options_name_the_files_that_are_needed():

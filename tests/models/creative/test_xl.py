@@ -18,7 +18,7 @@ from models.creative.pipeline import CreativeUpscaler, _sizes
 from models.creative.schema import CreativeRequest
 from models.creative.weights import MANIFEST
 from models.diffusion import bpe
-from models.diffusion.bases import TEXT, UNET, Generation, load_base
+from models.diffusion.bases import TEXT, UNET, Base, Generation, load_base
 from models.diffusion.enlarging import Enlarger
 from models.errors import WeightsError
 from models.schema import Size
@@ -31,6 +31,7 @@ from tests.models.creative.small import (
     unet,
     unet_tensors,
     write_xl,
+    write_xl_folder,
 )
 from tests.pictures import make_picture
 
@@ -180,6 +181,42 @@ def test_without_a_controlnet_the_record_says_what_is_ignored(folder):
     }
     assert off.notes == {}
     assert np.array_equal(result.images[0], off.images[0])
+
+
+def load_folder(folder: Path) -> Base:
+    unet = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    return load_base(unet, Generation.SDXL, onto("cpu", torch.float32))
+
+
+def test_a_base_in_folders_is_the_same_as_in_one_file(folder, tmp_path):
+    single = load_base(
+        folder / "sd_xl_base_1.0.safetensors", Generation.SDXL, onto("cpu", torch.float32)
+    )
+
+    apart = load_folder(write_xl_folder(tmp_path / "mine"))
+
+    assert apart.sizes == single.sizes
+    for part in ("unet", "text", "text_2", "projection"):
+        one, other = (getattr(base, part).state_dict() for base in (single, apart))
+        assert one.keys() == other.keys()
+        assert all(torch.equal(each, other[name]) for name, each in one.items()), part
+    found = look(CreativeOptions(sdxl_base="mine").parts(MANIFEST.variant("SDXL"))[:1], tmp_path)
+    assert found["base"].parts[-3:-1] == ("mine", "unet")
+
+
+def test_folders_that_are_not_of_one_model_are_refused(tmp_path):
+    folder = write_xl_folder(tmp_path)
+    (folder / "text_encoder_2" / "model.safetensors").unlink()
+    with pytest.raises(WeightsError, match=r"text_encoder_2 lacks model\.safetensors or"):
+        load_folder(folder)
+
+    write_tensors(folder / "text_encoder_2" / "model.safetensors", {"x": torch.zeros(1)})
+    with pytest.raises(WeightsError, match=r"no Stable Diffusion XL: .* is missing"):
+        load_folder(folder)
+
+    unet = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    with pytest.raises(WeightsError, match="192 of a prompt, not 4 and 64"):
+        load_base(unet, Generation.SD15, onto("cpu", torch.float32))
 
 
 def test_a_base_of_1_5_is_refused_by_name(tmp_path):

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 
 from models.diffusion.compiled import Choice, Shapes, check_compiler
-from models.diffusion.unet import Steered, UnetConfig, build_controlnet, build_unet
+from models.diffusion.unet import (
+    SIZES_WIDTH,
+    Steered,
+    UnetConfig,
+    build_controlnet,
+    build_unet,
+)
 from models.errors import CompilerMissing
 
 pytestmark = [
@@ -18,7 +24,13 @@ pytestmark = [
 ]
 
 CONFIG = UnetConfig(
-    channels=(32,), resnets=1, attends=(True,), heads=(2,), context_width=32, linear=False
+    channels=(32,),
+    resnets=1,
+    attends=(True,),
+    heads=(2,),
+    context_width=32,
+    linear=False,
+    added_width=32 + 6 * SIZES_WIDTH,  # as Stable Diffusion XL, which is told most
 )
 SHAPES = Shapes(height=40, width=32, batch=2)
 
@@ -49,11 +61,12 @@ def make_steered(compiled: Shapes | None) -> Steered:
 @torch.inference_mode()
 def predict(steered: Steered, *, strengths: Sequence[float], timestep: float = 200.5) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    latent, hint, prompt = (
+    latent, hint, prompt, whole = (
         torch.randn(1, *shape, generator=generator)
-        for shape in ((4, 32, 32), (32, 32, 32), (77, 32))
+        for shape in ((4, 32, 32), (32, 32, 32), (77, 32), (32,))
     )
-    return steered(latent, torch.tensor([timestep]), prompt, hint, strengths)
+    added = {"text_embeds": whole, "time_ids": torch.tensor([[256.0, 256, 0, 0, 256, 256]])}
+    return steered(latent, torch.tensor([timestep]), prompt, hint, strengths, added)
 
 
 class Small(nn.Module):
@@ -89,7 +102,7 @@ def test_compilations_are_bounded_by_the_shapes_whatever_comes(compilations):
 
 
 def test_of_the_real_networks_nothing_but_a_shape_makes_another_compilation(compilations):
-    """Neither a timestep, nor strengths, nor a LoRA that comes or goes."""
+    """Neither a timestep, nor strengths, nor a LoRA that comes or goes, nor a move and back."""
     steered, plain = make_steered(SHAPES), make_steered(None)
     compilations.clear()
 
@@ -98,6 +111,7 @@ def test_of_the_real_networks_nothing_but_a_shape_makes_another_compilation(comp
             for network in (steered, plain):
                 for each in network.unet.parameters():
                     each.data.copy_(each * factor)
+                    each.data = each.data.clone()
         for timestep, strength in ((3.0, 0.1), (999.0, 0.9)):
             given = {"timestep": timestep, "strengths": (strength,) * 3}
             made, expected = (predict(each, **given) for each in (steered, plain))
