@@ -40,6 +40,7 @@ def _system(
             secret_key=SecretStr("a key for tests, known to everybody"),
             lease_s=4.0,
             webhook_allow=(ip_network("127.0.0.1/32"),),
+            trusted_proxies=(ip_network("127.0.0.1/32"),),
         )
         env = environment(settings)
         with (

@@ -6,6 +6,7 @@ Where fal is, it is told by the environment alone.
 import json
 import os
 import sys
+import urllib.request
 
 import fal_client
 
@@ -24,11 +25,18 @@ def main() -> None:
         "ran": ran["image"],
         "told": told,
         "uploaded": None,
+        "fetched": fetched(ran["image"]["url"]),
     }
     if "--upload" in sys.argv:
         url = fal_client.upload(b"not quite a picture", "image/png", "a.png")
         found["uploaded"] = url
     print(json.dumps(found))  # noqa: T201 - its result
+
+
+def fetched(url: str) -> str:
+    """Return the kind of what is at an address of a result."""
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return str(answer.headers.get_content_type())
 
 
 if __name__ == "__main__":
