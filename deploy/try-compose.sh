@@ -128,7 +128,7 @@ show_logs() {
 
 # podman runs health checks by systemd's timers, which are not everywhere: here they are run by hand.
 is_healthy() { # SERVICE
-  if [ $ENGINE = podman ]; then podman healthcheck run "$(container "$1")"
+  if [ "$ENGINE" = podman ]; then podman healthcheck run "$(container "$1")"
   else [ "$(docker inspect --format '{{.State.Health.Status}}' "$(container "$1")")" = healthy ]
   fi
 }
@@ -155,6 +155,7 @@ bring_up() {
   for each in scheduler sender api; do within 300 is_healthy "$each"; done
   start front metrics-key "${MONITORING[@]}"
   within 120 is_healthy worker
+  within 60 is_healthy front
 }
 
 enlarger() { compose exec -T scheduler enlarger "$@"; }

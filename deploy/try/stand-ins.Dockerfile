@@ -33,7 +33,7 @@ VOLUME /data
 ENTRYPOINT ["store.sh"]
 
 FROM ${DEBIAN} AS front
-RUN apt-get update -qq && apt-get install -qy --no-install-recommends caddy >/dev/null
+RUN apt-get update -qq && apt-get install -qy --no-install-recommends caddy wget >/dev/null
 ENV XDG_DATA_HOME=/data XDG_CONFIG_HOME=/config
 CMD ["caddy", "run", "--config", "/etc/caddy/Caddyfile"]
 

@@ -69,6 +69,7 @@ def _adapted(address: str, api: str, folder: Path) -> Path:
     for old, new in (
         ("\tadmin off\n", f"\tadmin off\n\tdefault_bind {address}\n"),
         ("reverse_proxy api:8000 ", f"reverse_proxy {api} "),
+        ("\tbind 127.0.0.1\n", f"\tbind {address}\n"),
     ):
         assert text.count(old) == 1, old
         text = text.replace(old, new)

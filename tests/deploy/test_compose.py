@@ -11,6 +11,7 @@ import pytest
 from scheduler.cli.group import main
 from scheduler.settings import Settings, load
 from tests.deploy.compose import (
+    OURS,
     ROOT,
     SECRETS,
     example,
@@ -112,6 +113,25 @@ def test_everything_starts_after_what_it_needs() -> None:
             assert "test" in found[on]["healthcheck"], on
         else:
             assert found[on]["restart"] == "no", on
+
+
+def test_whatever_goes_on_running_has_a_health_check_that_starts_no_interpreter() -> None:
+    for name, each in services().items():
+        if each["restart"] != "no":
+            assert each["healthcheck"]["test"][0] == "CMD", name
+            assert "python" not in each["healthcheck"]["test"][1], name
+
+
+def test_every_image_of_others_has_an_exact_tag() -> None:
+    base = re.search(
+        r"^ARG PYTHON=(.+)", (ROOT / "deploy" / "Dockerfile").read_text(), re.MULTILINE
+    )
+    images = {each["image"] for each in services().values()} - set(OURS)
+    # PostgreSQL and SeaweedFS number their releases with two figures, all others with three.
+    exact = re.compile(r"(postgres|chrislusf/seaweedfs):\d+\.\d+|.+:v?\d+\.\d+\.\d+(-.+)?")
+
+    assert base
+    assert [each for each in {*images, base[1]} if not exact.fullmatch(each)] == []
 
 
 def test_nothing_is_root_or_writable_that_need_not_be() -> None:
