@@ -7,7 +7,7 @@ the share of time outside of them say anything.
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from diffusers.pipelines.controlnet.pipeline_controlnet_img2img import (
@@ -44,62 +44,89 @@ OUTPUTS = 13
 
 def run(_servers: Servers) -> Report:
     """Sample one latent by both in turn; the best round of each counts, in CPU time."""
-    torch.manual_seed(0)
-    networks = _networks()
-    hint = torch.rand(1, 3, 8 * SIDE, 8 * SIDE)
-    prompts = Guidance(
-        wanted=Condition(tokens=torch.randn(1, 77, 384)),
-        unwanted=Condition(tokens=torch.randn(1, 77, 384)),
-        scale=SCALE,
-    )
-    latent = torch.randn(1, 4, SIDE, SIDE)
+    boxes = spread(SIDE, SIDE, tile_height=TILE, tile_width=TILE, overlap=4)
+    task = make_task(Mosaic(boxes=boxes, weights=uniform(TILE, TILE), at_once=2), SIDE, SIDE)
+    networks = make_networks()
     if COMPILED:
-        return _compare_compiled(networks, latent, hint, prompts)
-    within = Within(networks)
-    ours, theirs, shares = [], [], []
-    with torch.inference_mode():
-        for _ in range(ROUNDS):
-            within.seconds = 0.0
-            ours.append(_seconds(lambda: _ours(networks, latent, hint, prompts)))
-            shares.append(1 - within.seconds / ours[-1])
-            theirs.append(_seconds(lambda: _theirs(networks, latent, hint, prompts)))
-    ratio, share = min(theirs) / min(ours), min(shares)
-    calls = 4 * CALLS
+        return _compare_compiled(networks, task)
     return Report(
-        figures=(
-            Figure(
-                name=f"Clarity, CPU time of a step of one tile, of {calls}",
-                measured=f"{1000 * min(ours) / calls:.0f} ms",
-                baseline=f"diffusers' pipeline: {1000 * min(theirs) / calls:.0f} ms",
-                ratio=f"{ratio:.2f} x as fast",
-                target=">= 1 x",
-                met=ratio >= 1,
-            ),
-            Figure(
-                name="Clarity, time outside of the networks",
-                measured=f"{share:.1%}",
-                baseline="",
-                ratio="",
-                target="<= 3 %",
-                met=share <= 0.03,
-            ),
-        ),
+        figures=race("Clarity", networks, task),
         notes=(f"clarity: networks of a fifth of the channels, best of {ROUNDS}; load {load()}",),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is denoised.
+
+    Attributes:
+        mosaic: Its tiles.
+        latent: `(1, 4, h, w)`.
+        hint: `(1, 3, 8 * h, 8 * w)`.
+        prompts: Embedded.
+    """
+
+    mosaic: Mosaic
+    latent: Tensor
+    hint: Tensor
+    prompts: Guidance
+
+
+def make_task(mosaic: Mosaic, height: int, width: int) -> Task:
+    """Return a random one of `height` x `width` cells."""
+    torch.manual_seed(0)
+    wanted, unwanted = (Condition(tokens=torch.randn(1, 77, 384)) for _ in range(2))
+    return Task(
+        mosaic=mosaic,
+        latent=torch.randn(1, 4, height, width),
+        hint=torch.rand(1, 3, 8 * height, 8 * width),
+        prompts=Guidance(wanted=wanted, unwanted=unwanted, scale=SCALE),
+    )
+
+
+def race(name: str, networks: Steered, task: Task, *, rounds: int = ROUNDS) -> tuple[Figure, ...]:
+    """Compare our loop with diffusers' pipeline, and with the networks alone."""
+    within = Within(networks)
+    ours, plain, shares = [], [], []
+    with torch.inference_mode():
+        for _ in range(rounds):
+            within.seconds = 0.0
+            ours.append(seconds(lambda: _ours(networks, task)))
+            shares.append(1 - within.seconds / ours[-1])
+            plain.append(seconds(lambda: _theirs(networks, task)))
+    ratio, share = min(plain) / min(ours), min(shares)
+    calls = len(task.mosaic.boxes) * CALLS
+    return (
+        Figure(
+            name=f"{name}, CPU time of a step of one tile, of {calls}",
+            measured=f"{1000 * min(ours) / calls:.0f} ms",
+            baseline=f"diffusers' pipeline: {1000 * min(plain) / calls:.0f} ms",
+            ratio=f"{ratio:.2f} x as fast",
+            target=">= 1 x",
+            met=ratio >= 1,
+        ),
+        Figure(
+            name=f"{name}, time outside of the networks",
+            measured=f"{share:.1%}",
+            baseline="",
+            ratio="",
+            target="<= 3 %",
+            met=share <= 0.03,
+        ),
+    )
+
+
 @torch.inference_mode()
-def _compare_compiled(networks: Steered, latent: Tensor, hint: Tensor, prompts: Guidance) -> Report:
+def _compare_compiled(networks: Steered, task: Task) -> Report:
     """Compare a whole loop with the same over compiled networks, which must agree with it."""
-    quick = _networks(Shapes(height=TILE, width=TILE, batch=4))
+    quick = make_networks(Shapes(height=TILE, width=TILE, batch=4))
     quick.load_state_dict(networks.state_dict())
-    given = (latent, hint, prompts)
-    first = _seconds(lambda: _ours(quick, *given))
-    torch.testing.assert_close(_ours(quick, *given), _ours(networks, *given), atol=1e-3, rtol=1e-3)
+    first = seconds(lambda: _ours(quick, task))
+    torch.testing.assert_close(_ours(quick, task), _ours(networks, task), atol=1e-3, rtol=1e-3)
     plain, compiled = [], []
     for _ in range(ROUNDS):
-        plain.append(_seconds(lambda: _ours(networks, *given)))
-        compiled.append(_seconds(lambda: _ours(quick, *given)))
+        plain.append(seconds(lambda: _ours(networks, task)))
+        compiled.append(seconds(lambda: _ours(quick, task)))
     figure = Figure(
         name=f"Clarity, {CALLS} steps of 4 tiles, compiled, CPU time",
         measured=f"{min(compiled):.2f} s (the first time {first:.0f} s, compilers apart)",
@@ -109,7 +136,7 @@ def _compare_compiled(networks: Steered, latent: Tensor, hint: Tensor, prompts: 
     return Report(figures=(figure,), notes=(f"clarity: best of {ROUNDS}; load {load()}",))
 
 
-def _networks(compiled: Shapes | None = None) -> Steered:
+def make_networks(compiled: Shapes | None = None) -> Steered:
     configs = [
         read_unet_config(published(part), prefix, heads=HEADS[Generation.SD15])
         for part, prefix in (
@@ -151,21 +178,18 @@ def _sigmas() -> Tensor:
     return truncated(karras_without_last(STEPS, least=levels.least, most=levels.most), STRENGTH)
 
 
-def _ours(networks: Steered, latent: Tensor, hint: Tensor, prompts: Guidance) -> Tensor:
-    boxes = spread(SIDE, SIDE, tile_height=TILE, tile_width=TILE, overlap=4)
-    mosaic = Mosaic(boxes=boxes, weights=uniform(TILE, TILE), at_once=2)
-    sigmas = _sigmas()
+def _ours(networks: Steered, task: Task) -> Tensor:
     denoiser = TiledDenoiser(
         networks=networks,
         levels=Discrete(),
-        mosaic=mosaic,
-        hints=embed_hints(networks, hint, mosaic),
-        guidance=prompts,
+        mosaic=task.mosaic,
+        hints=embed_hints(networks, task.hint, task.mosaic),
+        guidance=task.prompts,
         strengths=strengths(OUTPUTS, firmness=0.6, decay=DECAY),
         on_call=lambda: None,
     )
     noise = SeededNoise(torch.Generator().manual_seed(0))
-    return dpmpp_3m_sde(denoiser, latent, sigmas, noise)
+    return dpmpp_3m_sde(denoiser, task.latent, _sigmas(), noise)
 
 
 def _pipeline(networks: Steered) -> StableDiffusionControlNetImg2ImgPipeline:
@@ -193,15 +217,15 @@ def _pipeline(networks: Steered) -> StableDiffusionControlNetImg2ImgPipeline:
     return pipeline
 
 
-def _theirs(networks: Steered, latent: Tensor, hint: Tensor, prompts: Guidance) -> None:
+def _theirs(networks: Steered, task: Task) -> None:
     """Run diffusers' pipeline on one tile after the other: it knows no larger pictures."""
     pipeline = _pipeline(networks)
-    for box in spread(SIDE, SIDE, tile_height=TILE, tile_width=TILE, overlap=4):
+    for box in task.mosaic.boxes:
         pipeline(
-            image=box.cut(latent),
-            control_image=box.scaled(8).cut(hint),
-            prompt_embeds=prompts.wanted.tokens,
-            negative_prompt_embeds=prompts.unwanted.tokens,
+            image=box.cut(task.latent),
+            control_image=box.scaled(8).cut(task.hint),
+            prompt_embeds=task.prompts.wanted.tokens,
+            negative_prompt_embeds=task.prompts.unwanted.tokens,
             strength=CALLS / STEPS,
             num_inference_steps=STEPS,
             guidance_scale=SCALE,
@@ -211,7 +235,7 @@ def _theirs(networks: Steered, latent: Tensor, hint: Tensor, prompts: Guidance) 
     networks.controlnet.controlnet_cond_embedding = nn.Identity()
 
 
-def _seconds(work: Callable[[], object]) -> float:
+def seconds(work: Callable[[], object]) -> float:
     began = time.process_time()
     work()
     return time.process_time() - began

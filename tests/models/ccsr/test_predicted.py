@@ -33,6 +33,14 @@ def restorer_of(networks: nn.ModuleDict, device: torch.device) -> Restorer:
 def predict(side: int, mode: TileDiffusion, *, vae_tile: int = 1024) -> Prediction:
     """Predict all stages of a square picture, with one call of the networks for each tile."""
     networks = built(make_networks, BFLOAT16)
+    with predicting() as prediction:
+        place(networks, DEVICE)
+        restore(networks, side, mode, vae_tile=vae_tile)
+    return prediction
+
+
+def restore(networks: nn.ModuleDict, side: int, mode: TileDiffusion, *, vae_tile: int) -> None:
+    """Take a fake square picture through networks that are on the device."""
     recipe = make_recipe(
         tile_diffusion=mode,
         tile_size=1024,
@@ -40,15 +48,12 @@ def predict(side: int, mode: TileDiffusion, *, vae_tile: int = 1024) -> Predicti
         encoder_tile=vae_tile,
         decoder_tile=vae_tile,
     )
-    with predicting() as prediction:
-        place(networks, DEVICE)
-        restorer = restorer_of(networks, DEVICE)
-        source = torch.empty(1, 3, side, side, device=DEVICE)
-        latent = torch.empty(1, 4, side // 8, side // 8, device=DEVICE)
-        hints = restorer.encode(source, recipe)
-        latent = restorer.predictor(source, hints, recipe)(latent, 999)
-        restorer.decode(latent, source, recipe)
-    return prediction
+    restorer = restorer_of(networks, DEVICE)
+    source = torch.empty(1, 3, side, side, device=DEVICE)
+    latent = torch.empty(1, 4, side // 8, side // 8, device=DEVICE)
+    hints = restorer.encode(source, recipe)
+    latent = restorer.predictor(source, hints, recipe)(latent, 999)
+    restorer.decode(latent, source, recipe)
 
 
 def weights_bytes() -> int:

@@ -1,6 +1,7 @@
 """What real sizes would take of a device; predicted, not measured (see `tests.prediction`)."""
 
 import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from torch import nn
 
 from models.clarity.options import ClarityOptions
@@ -60,15 +61,19 @@ def predict_denoising(side: int, options: ClarityOptions) -> Prediction:
 def predict_autoencoder(side: int, tile: int) -> Prediction:
     """Predict both ways through the autoencoder, what waits between layers on the host."""
     networks = built(make_networks, BFLOAT16)
-    floor = Floor(device=DEVICE, rest=HOST, tile=tile, tick=lambda: None)
     with predicting() as prediction:
         place(networks, DEVICE)
-        vae = networks["vae"]
-        pixels = torch.empty(1, 3, side, side, dtype=BFLOAT16, device=DEVICE)
-        run(encoder_steps(vae.encoder), pixels, floor)
-        cells = torch.empty(1, 4, side // 8, side // 8, dtype=BFLOAT16, device=DEVICE)
-        run(decoder_steps(vae.decoder), cells, floor)
+        code(networks["vae"], side, tile)
     return prediction
+
+
+def code(vae: AutoencoderKL, side: int, tile: int) -> None:
+    """Take a fake square picture both ways through an autoencoder that is on the device."""
+    floor = Floor(device=DEVICE, rest=HOST, tile=tile, tick=lambda: None)
+    pixels = torch.empty(1, 3, side, side, dtype=BFLOAT16, device=DEVICE)
+    run(encoder_steps(vae.encoder), pixels, floor)
+    cells = torch.empty(1, 4, side // 8, side // 8, dtype=BFLOAT16, device=DEVICE)
+    run(decoder_steps(vae.decoder), cells, floor)
 
 
 class FixedLevels(Discrete):
