@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from nacl.signing import SigningKey
 
 from scheduler.ledger.webhook_keys import Key
 from scheduler.ledger.webhook_tables import KeyKind
@@ -21,13 +21,13 @@ PUBLIC_PREFIX = "whpk_"
 
 
 @lru_cache(maxsize=64)
-def _private(secret: bytes) -> Ed25519PrivateKey:
-    return Ed25519PrivateKey.from_private_bytes(secret)
+def _private(secret: bytes) -> SigningKey:
+    return SigningKey(secret)
 
 
 def public(key: Key) -> bytes:
     """Return the 32 bytes that verify what an Ed25519 key has signed."""
-    return _private(key.secret).public_key().public_bytes_raw()
+    return bytes(_private(key.secret).verify_key)
 
 
 def spelt(key: Key) -> str:
@@ -57,7 +57,7 @@ def standard(keys: Sequence[Key], *, message_id: str, at: int, body: bytes) -> d
 def _standard(key: Key, signed: bytes) -> str:
     if key.kind is KeyKind.HMAC:
         return f"v1,{b64encode(hmac.digest(key.secret, signed, 'sha256')).decode()}"
-    return f"v1a,{b64encode(_private(key.secret).sign(signed)).decode()}"
+    return f"v1a,{b64encode(_private(key.secret).sign(signed).signature).decode()}"
 
 
 def fal(
@@ -79,7 +79,7 @@ def fal(
         "X-Fal-Webhook-Request-Id": request_id,
         "X-Fal-Webhook-User-Id": user_id,
         "X-Fal-Webhook-Timestamp": str(at),
-        "X-Fal-Webhook-Signature": _private(key.secret).sign(signed).hex(),
+        "X-Fal-Webhook-Signature": _private(key.secret).sign(signed).signature.hex(),
     }
 
 
