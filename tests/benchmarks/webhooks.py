@@ -22,7 +22,7 @@ from tests.processes import eventually
 
 MESSAGES = 4000
 DESTINATIONS = 20
-EACH = 200
+EACH = 500
 ROUNDS = 3
 PATIENCE_S = 120.0
 
